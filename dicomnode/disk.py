@@ -1,0 +1,100 @@
+"""File operations whose order decides what survives a power cut.
+
+Everything that must be durable goes through these functions and nowhere else, so that a test can
+record them and rebuild the disk from what was synced. OSError becomes CannotKeep.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dicomnode.errors import CannotKeep
+from dicomnode.model import Buffer
+
+MOST_PARTS = 1024  # IOV_MAX on Linux
+
+
+@contextmanager
+def _keeping(action: str, where: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        name = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise CannotKeep(
+            f"cannot {action} {where}: {name}", "free space or repair the storage directory; the node goes on by itself"
+        ) from error
+
+
+def create(path: Path) -> int:
+    """Create a new file (0600) for reading and writing; returns its descriptor."""
+    with _keeping("create", path.name):
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+
+def write(fd: int, parts: Sequence[Buffer], offset: int) -> int:
+    """Write all parts one after the other from `offset`; returns the offset behind the last byte."""
+    with _keeping("write", "a file of the storage directory"):
+        for first in range(0, len(parts), MOST_PARTS):
+            batch = list(parts[first : first + MOST_PARTS])
+            offset = _write_all(fd, batch, offset)
+    return offset
+
+
+def _write_all(fd: int, parts: list[Buffer], offset: int) -> int:
+    left = sum(len(part) for part in parts)
+    while left:
+        written = os.pwritev(fd, parts, offset)
+        offset += written
+        left -= written
+        while parts and written >= len(parts[0]):
+            written -= len(parts.pop(0))
+        if written:
+            parts[0] = memoryview(parts[0])[written:]
+    return offset
+
+
+def sync(fd: int) -> None:
+    """Return when the file's bytes and length are on stable storage."""
+    with _keeping("sync", "a file of the storage directory"):
+        os.fdatasync(fd)
+
+
+def truncate(fd: int, length: int) -> None:
+    """Cut the file to `length` bytes."""
+    with _keeping("truncate", "a file of the storage directory"):
+        os.ftruncate(fd, length)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a file; durable only after sync_directory."""
+    with _keeping("rename", source.name):
+        source.rename(target)
+
+
+def unlink(path: Path) -> None:
+    """Delete a file; durable only after sync_directory. A missing file is no error."""
+    with _keeping("delete", path.name):
+        path.unlink(missing_ok=True)
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory (0700) and its missing parents, each synced into its own parent."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with _keeping("create directory", path.name):
+        path.mkdir(mode=0o700, exist_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Return when the names in a directory are on stable storage."""
+    with _keeping("sync directory", path.name):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,68 @@
+"""The exception tree: transient or permanent, each with a hint that names the next step.
+
+No message of these classes may hold an identified value: they are logged and shown.
+"""
+
+from __future__ import annotations
+
+
+class DicomnodeError(Exception):
+    """What happened and where (`what`), and what to do next (`hint`); both fit on one line."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.hint}" if self.hint else self.what
+
+
+class TransientError(DicomnodeError):
+    """It may succeed when tried again later."""
+
+
+class PermanentError(DicomnodeError):
+    """Trying again without a change does not help."""
+
+
+class ConfigError(PermanentError):
+    """The configuration cannot be used; the message names file, line and the nearest right key."""
+
+
+class RulesError(PermanentError):
+    """A rules file cannot be compiled to a plan; the message names file and line."""
+
+
+class KeyFileError(PermanentError):
+    """A project's key file is missing, damaged or readable by others."""
+
+
+class CannotKeep(TransientError):
+    """Nothing can be made durable now (disk full, read-only, I/O error): answered with 0xA700."""
+
+
+class StorageLocked(TransientError):
+    """Another process holds the storage directory."""
+
+
+class StoreDamaged(PermanentError):
+    """A database of the storage directory cannot be read."""
+
+
+class PeerUnreachable(TransientError):
+    """No TCP connection, no answer in time, or the association ended before its time."""
+
+
+class PeerRejected(DicomnodeError):
+    """The peer answered A-ASSOCIATE-RJ; `result` 1 is permanent, 2 transient (PS3.8 9.3.4)."""
+
+    def __init__(self, what: str, result: int, source: int, reason: int, hint: str = "") -> None:
+        super().__init__(what, hint)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+
+class ProtocolError(PermanentError):
+    """The peer broke PS3.7 or PS3.8; the association is aborted."""

@@ -1,0 +1,91 @@
+"""A project's secret: one 32 byte key, from which every other key is derived by label."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from base64 import b32encode
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomnode import disk
+from dicomnode.errors import KeyFileError
+
+KEY_BYTES = 32
+
+
+def keyed_digest(key: bytes, label: str, value: bytes) -> bytes:
+    """HMAC-SHA-256 over the type label, a zero byte and the value; 32 bytes."""
+    return hmac.digest(key, label.encode() + b"\0" + value, "sha256")
+
+
+def base32(digest: bytes) -> str:
+    """Lower-case base32 without padding."""
+    return b32encode(digest).decode("ascii").rstrip("=").lower()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ProjectKeys:
+    """The derived keys of one project, 32 bytes each; `key_id` names the master key without telling it."""
+
+    pseudonym: bytes
+    journal: bytes
+    seal: bytes
+    key_id: str
+
+    @classmethod
+    def derive(cls, master: bytes) -> ProjectKeys:
+        """Derive the working keys from a master key of 32 bytes."""
+        if len(master) != KEY_BYTES:
+            raise KeyFileError(f"a project key has {KEY_BYTES} bytes, this one {len(master)}")
+
+        def labelled(label: str) -> bytes:
+            return keyed_digest(master, "dicomnode key", label.encode())
+
+        return cls(
+            pseudonym=labelled("pseudonym"),
+            journal=labelled("journal"),
+            seal=labelled("seal"),
+            key_id=hashlib.sha256(labelled("key id")).hexdigest()[:16],
+        )
+
+    def journal_key(self, kind: str, uid: str) -> str:
+        """The key under which the journal knows an original UID (`kind`: study, series or instance)."""
+        return base32(keyed_digest(self.journal, kind, uid.encode())[:16])
+
+
+def load_key(path: Path) -> ProjectKeys:
+    """Read a key file (64 hexadecimal digits); raises KeyFileError when it is missing, damaged or open to others."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="ascii").strip()
+        master = bytes.fromhex(text)
+    except FileNotFoundError:
+        raise KeyFileError(f"key file {path} does not exist", "restore it from the site's backup") from None
+    except (OSError, ValueError) as error:
+        raise KeyFileError(
+            f"key file {path} cannot be read ({type(error).__name__})", "it must hold 64 hexadecimal digits"
+        ) from None
+    if mode & 0o077:
+        raise KeyFileError(f"key file {path} can be read by others", f"run chmod 600 {path}")
+    return ProjectKeys.derive(master)
+
+
+def create_key(path: Path) -> ProjectKeys:
+    """Create a key file (0600), durable before it is used; an existing file is loaded, never replaced."""
+    if path.exists():
+        return load_key(path)
+    master = secrets.token_bytes(KEY_BYTES)
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    fd = disk.create(unfinished)
+    try:
+        disk.write(fd, [master.hex().encode("ascii") + b"\n"], 0)
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+    disk.rename(unfinished, path)
+    disk.sync_directory(path.parent)
+    return ProjectKeys.derive(master)
