@@ -1,0 +1,156 @@
+"""What happens to every element, compiled from the rules: a dictionary from tag and VR to a step, per SOP class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+MEMO = 8192
+"""So many steps are remembered per table; more keys than that exist only in hostile input."""
+
+
+class Action(IntEnum):
+    """What happens to one element.
+
+    KEEP leaves a value byte-identical, and treats the items of a sequence. CHECK keeps a DA, TM or DT that
+    can be parsed and raises Doubt otherwise. RECURSE treats the items; on a value with VR UN the bytes are
+    read as an Implicit VR Little Endian sequence first, and what cannot be read so is in doubt.
+    EMPTY gives zero length (no items). DUMMY writes `Step.dummy`; on a sequence without one the items are treated.
+    """
+
+    KEEP = 0
+    REMOVE = 1
+    EMPTY = 2
+    DUMMY = 3
+    UID = 4
+    PSEUDONYM = 5
+    RECURSE = 6
+    CHECK = 7
+
+
+class Needle(IntEnum):
+    """What an original value is to the gate."""
+
+    NONE = 0
+    NAME = 1
+    IDENTIFIER = 2
+    UID = 3
+    BIRTH_DATE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happens to an element, and why.
+
+    `attribute` names the template of a PSEUDONYM; `book` says that original and cleaned value go to the identity
+    book. `dummy` is the value to write, padded to even length, encoded Explicit VR Little Endian where it is a
+    sequence's items (defined lengths); `implicit` is the same in Implicit VR Little Endian.
+    """
+
+    action: Action
+    needle: Needle = Needle.NONE
+    keyword: str = ""
+    book: bool = False
+    attribute: str | None = None
+    dummy: bytes | None = None
+    implicit: bytes | None = None
+    reason: str = ""
+
+
+def key_of(tag: int, vr: str) -> int:
+    """The key of a step: the tag and the two letters of the effective VR."""
+    return (tag << 16) | (ord(vr[0]) << 8) | ord(vr[1])
+
+
+class Steps(dict[int, Step]):
+    """The steps at one place (SOP class and path of sequences), by `key_of(tag, vr)`; total and filled on demand.
+
+    The VR is the effective one: the file's in Explicit VR, the dictionary's in Implicit VR (`standard.vr_of`),
+    UN when unknown. `table[key]` is a plain dictionary look-up once the step is known.
+    """
+
+    __slots__ = ("_inside", "_open", "_resolve")
+
+    def __init__(self, resolve: Callable[[int, str], Step], open_: Callable[[int], Steps]) -> None:
+        super().__init__()
+        self._resolve = resolve
+        self._open = open_
+        self._inside: dict[int, Steps] = {}
+
+    def __missing__(self, key: int) -> Step:
+        step = self._resolve(key >> 16, chr((key >> 8) & 0xFF) + chr(key & 0xFF))
+        if len(self) < MEMO:
+            self[key] = step
+        return step
+
+    def inside(self, tag: int) -> Steps:
+        """The steps for the items of the sequence with this tag."""
+        steps = self._inside.get(tag)
+        if steps is None:
+            steps = self._open(tag)
+            if len(self._inside) < MEMO:
+                self._inside[tag] = steps
+        return steps
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """How the de-identification is declared (PS3.15 E.1.1 and E.3; CID 7050).
+
+    `text` are the values of (0012,0063), `codes` the (value, meaning) pairs of (0012,0064) under scheme DCM.
+    """
+
+    text: tuple[str, ...]
+    codes: tuple[tuple[str, str], ...]
+    longitudinal: str
+    """(0028,0303): REMOVED, UNMODIFIED or MODIFIED."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rules compiled. `digest` (hex SHA-256) covers everything that decides the output.
+
+    (0012,0062), (0012,0063), (0012,0064) and (0028,0303) are REMOVE in every `Steps`: the engine writes them anew
+    at the top level from `declared_text` and `declared_codes`.
+    """
+
+    name: str
+    digest: str
+    templates: Mapping[str, str]
+    options: frozenset[str]
+    methods: Methods
+    resolver: Callable[[str], Steps] = field(repr=False)
+    refused: Callable[[str], bool] = field(repr=False)
+    _classes: dict[str, Steps] = field(default_factory=dict, repr=False)
+
+    @property
+    def retain_uids(self) -> bool:
+        """UIDs go as they came."""
+        return "retain_uids" in self.options
+
+    @property
+    def dates(self) -> str:
+        """What happens to dates: remove, full or modified."""
+        return {"REMOVED": "remove", "UNMODIFIED": "full", "MODIFIED": "modified"}[self.methods.longitudinal]
+
+    def for_class(self, sop_class: str) -> Steps:
+        """The steps at the top level of an instance of this SOP class."""
+        steps = self._classes.get(sop_class)
+        if steps is None:
+            steps = self.resolver(sop_class)
+            if len(self._classes) < MEMO:
+                self._classes[sop_class] = steps
+        return steps
+
+    def refuses(self, sop_class: str) -> bool:
+        """Whether instances of this SOP class are withheld: private, unknown, or not let through by the rules."""
+        return self.refused(sop_class)
+
+    def declared_text(self, previous: str) -> str:
+        """The new value of (0012,0063), backslash-separated, given the previous one ("" when there was none)."""
+        raise NotImplementedError
+
+    def declared_codes(self, previous: list[str], implicit: bool) -> bytes:
+        """The encoded items of (0012,0064), given the code values (scheme DCM) of the previous items."""
+        raise NotImplementedError
