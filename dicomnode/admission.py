@@ -1,0 +1,80 @@
+"""Who may open an association: calling AE title and address name the peer, the called AE title names the project."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+from dicomnode.dimse.scp import Rejection
+from dicomnode.model import Origin, Peer
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+# A-ASSOCIATE-RJ: result 1 permanent, source 1 service user (PS3.8 9.3.4)
+NO_REASON = 1
+CALLING_UNKNOWN = 3
+CALLED_UNKNOWN = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A peer and the networks from which it may call."""
+
+    peer: Peer
+    networks: tuple[IPNetwork, ...]
+
+
+def resolve(peers: Iterable[Peer]) -> dict[str, list[Caller]]:
+    """Look the peers' addresses up (blocking); a name that does not resolve admits nobody. Keyed by AE title."""
+    callers: dict[str, list[Caller]] = {}
+    for peer in peers:
+        networks = tuple(network for address in peer.addresses for network in _networks(address))
+        callers.setdefault(peer.ae_title, []).append(Caller(peer, networks))
+    return callers
+
+
+def _networks(address: str) -> list[IPNetwork]:
+    try:
+        return [ipaddress.ip_network(address, strict=False)]
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [ipaddress.ip_network(str(entry[4][0]).split("%")[0]) for entry in found]
+
+
+class Admission:
+    """Checks callers; `projects` maps called AE title to project name."""
+
+    def __init__(self, callers: Mapping[str, list[Caller]], projects: Mapping[str, str]) -> None:
+        self.callers = callers
+        self._projects = projects
+        self._numbers = count(1)
+
+    def judge(self, calling: str, called: str, address: str) -> Origin | Rejection:
+        """The origin of an admitted association, or why it is rejected (PS3.8 9.3.4)."""
+        project = self._projects.get(called)
+        if project is None:
+            return Rejection(1, 1, CALLED_UNKNOWN, "called AE title not recognised")
+        known = self.callers.get(calling)
+        if not known:
+            return Rejection(1, 1, CALLING_UNKNOWN, "calling AE title not recognised")
+        caller = _at_address(known, address)
+        if caller is None:
+            return Rejection(1, 1, NO_REASON, "address does not belong to the calling AE title")
+        return Origin(project, caller.peer.name, calling, called, address, next(self._numbers))
+
+
+def _at_address(callers: list[Caller], address: str) -> Caller | None:
+    try:
+        ip = ipaddress.ip_address(address.split("%")[0])
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return next((c for c in callers if any(ip in network for network in c.networks)), None)

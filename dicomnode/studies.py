@@ -1,0 +1,196 @@
+"""A study's life, without I/O or clock: one transition table, completeness by evidence, retry timing.
+
+Times are monotonic seconds, passed in. Studies are known by (project, study key), never by association.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dicomnode.model import StudyState as S
+
+
+class Fact(StrEnum):
+    """What can happen to a study."""
+
+    ARRIVED = "arrived"
+    WITHHELD_ARRIVED = "withheld-arrived"
+    COMPLETE = "complete"
+    NOTHING_CLEAN = "nothing-clean"
+    MISSING = "missing"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    UNDELIVERABLE = "undeliverable"
+    CONFIRMED = "confirmed"
+    RETRY = "retry"
+
+
+# (state, fact) -> state. A pair that is not here leaves the study as it is.
+TRANSITIONS: dict[tuple[S, Fact], S] = {
+    (S.RECEIVING, Fact.COMPLETE): S.COMPLETE,
+    (S.RECEIVING, Fact.NOTHING_CLEAN): S.WITHHELD,
+    (S.RECEIVING, Fact.MISSING): S.INCOMPLETE,
+    (S.INCOMPLETE, Fact.COMPLETE): S.COMPLETE,
+    (S.COMPLETE, Fact.SENDING): S.FORWARDING,
+    (S.COMPLETE, Fact.DELIVERED): S.FORWARDED,
+    (S.FORWARDING, Fact.DELIVERED): S.FORWARDED,
+    (S.FORWARDING, Fact.UNDELIVERABLE): S.FAILED,
+    (S.FORWARDED, Fact.CONFIRMED): S.CONFIRMED,
+    (S.FAILED, Fact.RETRY): S.COMPLETE,
+    **{
+        (state, Fact.ARRIVED): S.RECEIVING
+        for state in (
+            S.COMPLETE,
+            S.FORWARDING,
+            S.FORWARDED,
+            S.CONFIRMED,
+            S.INCOMPLETE,
+            S.WITHHELD,
+            S.FAILED,
+        )
+    },
+}
+
+SENT_ONCE = frozenset({S.FORWARDED, S.CONFIRMED})
+
+
+def after(state: S, fact: Fact) -> S:
+    """The state that follows a fact; the same state where the fact changes nothing."""
+    return TRANSITIONS.get((state, fact), state)
+
+
+def amends(state: S, fact: Fact) -> bool:
+    """True when a late instance reopens a study that has already gone out."""
+    return fact is Fact.ARRIVED and state in SENT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What the source says it holds of a study: keys of its instances, or only a count; None: it cannot tell."""
+
+    keys: frozenset[str] | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a study is complete and why; `missing` holds the keys the source has and the node has not."""
+
+    fact: Fact
+    evidence: str
+    expected: int | None = None
+    missing: frozenset[str] = frozenset()
+
+
+def judge(held: frozenset[str], withheld: frozenset[str], quiet: float, answer: SourceAnswer | None) -> Verdict:
+    """Weigh what is here against what the source says it holds (nothing missing, or quiet alone)."""
+    here = held | withheld
+    expected, missing, evidence = _weigh(here, quiet, answer)
+    if missing or (expected is not None and len(here) < expected):
+        return Verdict(Fact.MISSING, evidence, expected, missing)
+    return Verdict(Fact.COMPLETE if held else Fact.NOTHING_CLEAN, evidence, expected)
+
+
+def _weigh(here: frozenset[str], quiet: float, answer: SourceAnswer | None) -> tuple[int | None, frozenset[str], str]:
+    if answer is not None and answer.keys is not None:
+        missing = answer.keys - here
+        extra = len(here - answer.keys)
+        evidence = f"source lists {len(answer.keys)}, {len(answer.keys) - len(missing)} here"
+        return len(answer.keys), missing, evidence + (f", {extra} more than listed" if extra else "")
+    if answer is not None and answer.count is not None:
+        return answer.count, frozenset(), f"source counts {answer.count}, {len(here)} here"
+    return None, frozenset(), f"quiet for {quiet:g} s, source not asked"
+
+
+@dataclass(slots=True)
+class _Open:
+    last: float
+    quiet: float
+    associations: set[int] = field(default_factory=set)
+    moves: int = 0
+
+
+Key = tuple[str, str]
+
+
+class OpenStudies:
+    """The studies that are arriving; says which have been quiet long enough to be judged."""
+
+    def __init__(self) -> None:
+        self._open: dict[Key, _Open] = {}
+        self._carries: dict[int, set[Key]] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def arrived(self, key: Key, association: int | None, quiet: float, now: float) -> bool:
+        """Note an arrival; True when the study was not open before."""
+        study = self._open.get(key)
+        new = study is None
+        if study is None:
+            study = self._open[key] = _Open(now, quiet)
+        study.last = now
+        if association is not None and association not in study.associations:
+            study.associations.add(association)
+            self._carries.setdefault(association, set()).add(key)
+        return new
+
+    def association_closed(self, association: int) -> None:
+        """An association that ended carries nothing any more."""
+        for key in self._carries.pop(association, ()):
+            study = self._open.get(key)
+            if study is not None:
+                study.associations.discard(association)
+
+    def move_started(self, key: Key, quiet: float, now: float) -> None:
+        """A C-MOVE for the study runs: it is not judged before the move has ended."""
+        self._open.setdefault(key, _Open(now, quiet)).moves += 1
+
+    def move_ended(self, key: Key, now: float) -> None:
+        """A C-MOVE for the study ended; the quiet time starts again, for stores may still be under way."""
+        study = self._open.get(key)
+        if study is not None:
+            study.moves = max(0, study.moves - 1)
+            study.last = now
+
+    def last_arrival(self, key: Key) -> float | None:
+        """When the study last grew, or None when it is not open."""
+        study = self._open.get(key)
+        return None if study is None else study.last
+
+    def idle_association(self, association: int, key: Key) -> None:
+        """The association has moved on to another study and no longer carries this one."""
+        study = self._open.get(key)
+        if study is not None:
+            study.associations.discard(association)
+        self._carries.get(association, set()).discard(key)
+
+    def due(self, now: float) -> list[Key]:
+        """The studies that nothing carries and that were quiet for their time; they stay open until closed."""
+        return [
+            key
+            for key, study in self._open.items()
+            if not study.associations and not study.moves and now - study.last >= study.quiet
+        ]
+
+    def close(self, key: Key) -> None:
+        """The study has been judged."""
+        study = self._open.pop(key, None)
+        if study is not None:
+            for association in study.associations:
+                self._carries.get(association, set()).discard(key)
+
+
+def backoff(attempts: int, first: float, most: float, jitter: float) -> float:
+    """Seconds until the next attempt after `attempts` failures: doubling up to `most`; jitter is in [0, 1)."""
+    whole = min(most, first * 2.0 ** min(attempts - 1, 30)) if attempts > 0 else 0.0
+    return whole * (0.75 + 0.5 * jitter)
+
+
+def fold(facts: Iterable[Fact], state: S = S.RECEIVING) -> S:
+    """The state after a sequence of facts."""
+    for fact in facts:
+        state = after(state, fact)
+    return state
