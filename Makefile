@@ -1,0 +1,50 @@
+# make demo    see the node work, between two small PACS on this machine
+# make test    install what the tests need, run them all
+# make lint    ruff, mypy, import-linter
+# make bench   measure instances per second beside Orthanc and DCMTK
+# make clean   remove the virtual environment and caches
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+define need-python
+@test -n "$(PYTHON)" || { echo "dicomnode needs Python 3.11 or later; install python3 (Debian 12 and Ubuntu 24.04 have it)" >&2; exit 1; }
+endef
+
+.PHONY: help demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+demo: $(VENV)/.ready
+	@$(BIN)/dicomnode demo
+
+test: $(VENV)/.ready-dev
+	@sh tools/peers.sh
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready-dev
+	@sh tools/peers.sh
+	@PATH="$$PATH:/usr/sbin" $(BIN)/python benchmarks/throughput.py $(ARGS)
+
+$(VENV)/.ready: pyproject.toml tools/venv.py
+	$(need-python)
+	@$(PYTHON) tools/venv.py $(VENV)
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml tools/venv.py
+	$(need-python)
+	@$(PYTHON) tools/venv.py $(VENV) dev
+	@touch $(VENV)/.ready $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
