@@ -1,0 +1,1 @@
+"""Real DICOM programs on free loopback ports, started and ended by the tests."""
