@@ -85,7 +85,7 @@ class Dcmqrscp(Program):
         storage.mkdir(parents=True, exist_ok=True)
         config = folder / "dcmqrscp.cfg"
         config.write_text(self._configuration(storage, destinations))
-        super().__init__([find("dcmqrscp"), "-v", "+xa", *options, "-c", config], folder / "dcmqrscp.log", QUICK)
+        super().__init__([find("dcmqrscp"), "-v", *options, "-c", config], folder / "dcmqrscp.log", QUICK)
         self.wait_ready(lambda: echo(self.port, called=ae_title).code == 0)
 
     def _configuration(self, storage: Path, destinations: dict[str, int]) -> str:

@@ -18,11 +18,11 @@ class Orthanc(Program):
     def __init__(
         self,
         folder: Path,
-        modalities: Mapping[str, tuple[str, int]] = {},  # noqa: B006 - never changed
+        modalities: Mapping[str, tuple[str, int]] = {},
         *,
         ae_title: str = "STAGING",
         port: int | None = None,
-        settings: Mapping[str, object] = {},  # noqa: B006 - never changed
+        settings: Mapping[str, object] = {},
     ):
         self.ae_title = ae_title
         self.port = port or free_port()

@@ -93,6 +93,7 @@ class Program:
         end = time.monotonic() + seconds
         while not ready():
             if not self.running or time.monotonic() > end:
+                self.kill()
                 raise Unready(f"{self.arguments[0]} is not ready: {self.output()[-2000:]}")
             time.sleep(0.02)
 
