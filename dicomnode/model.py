@@ -61,13 +61,26 @@ EXPLANATIONS: dict[Reason, str] = {
 }
 
 
-class Doubt(Exception):
-    """Raised while an instance is de-identified: it must be withheld. `where` names tags, never values."""
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """The UIDs under which an instance was received; identified."""
 
-    def __init__(self, reason: Reason, where: str = "") -> None:
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+
+
+class Doubt(Exception):
+    """Raised while an instance is de-identified: it must be withheld. `where` names tags, never values.
+
+    `originals` holds the instance's UIDs where they could be read.
+    """
+
+    def __init__(self, reason: Reason, where: str = "", originals: Originals | None = None) -> None:
         super().__init__(f"{reason}: {where}" if where else str(reason))
         self.reason = reason
         self.where = where
+        self.originals = originals
 
 
 @dataclass(frozen=True, slots=True)
