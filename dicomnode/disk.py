@@ -6,9 +6,10 @@ record them and rebuild the disk from what was synced. OSError becomes CannotKee
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dicomnode.errors import CannotKeep
@@ -34,6 +35,12 @@ def create(path: Path) -> int:
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
 
+def reopen(path: Path) -> int:
+    """Open an existing file for reading and writing; returns its descriptor."""
+    with _keeping("open", path.name):
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+
 def write(fd: int, parts: Sequence[Buffer], offset: int) -> int:
     """Write all parts one after the other from `offset`; returns the offset behind the last byte."""
     with _keeping("write", "a file of the storage directory"):
@@ -47,6 +54,8 @@ def _write_all(fd: int, parts: list[Buffer], offset: int) -> int:
     left = sum(len(part) for part in parts)
     while left:
         written = os.pwritev(fd, parts, offset)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         offset += written
         left -= written
         while parts and written >= len(parts[0]):
@@ -81,13 +90,27 @@ def unlink(path: Path) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory (0700) and its missing parents, each synced into its own parent."""
+    """Create a directory (0700) and its missing parents, each synced into its own parent.
+
+    One that is there already is left alone: a caller that depends on its name syncs the parent itself.
+    """
     if path.is_dir():
         return
     make_directory(path.parent)
+    create_directory(path)
+    sync_directory(path.parent)
+
+
+def create_directory(path: Path) -> None:
+    """Create one directory (0700); durable only after sync_directory of its parent. One that exists is no error."""
     with _keeping("create directory", path.name):
         path.mkdir(mode=0o700, exist_ok=True)
-    sync_directory(path.parent)
+
+
+def remove_directory(path: Path) -> None:
+    """Delete an empty directory; durable only after sync_directory of its parent. A missing one is no error."""
+    with _keeping("delete directory", path.name), suppress(FileNotFoundError):
+        path.rmdir()
 
 
 def sync_directory(path: Path) -> None:

@@ -50,6 +50,10 @@ class StoreDamaged(PermanentError):
     """A database of the storage directory cannot be read."""
 
 
+class SealBroken(PermanentError):
+    """Sealed data does not authenticate: it was changed, cut short or sealed under another key."""
+
+
 class PeerUnreachable(TransientError):
     """No TCP connection, no answer in time, or the association ended before its time."""
 

@@ -1,0 +1,366 @@
+"""The outbox: clean instances as records in append-only segment files, one or more per study.
+
+A record counts once append() or finish() has returned; it is then on stable storage. A segment is
+leased to one association at a time. Segments of an earlier run are read, never appended to.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dicomnode import disk, records
+from dicomnode.errors import CannotKeep, StoreDamaged
+from dicomnode.keys import ProjectKeys
+from dicomnode.model import Buffer, IdentityEntry, Instance, Location
+from dicomnode.records import HEADER, Recovered, Shape
+
+SUFFIX = ".seg"
+READ_WHOLE = 1 << 16  # shorter records are read, longer ones mapped
+
+
+class Segment:
+    """A segment file leased to one association; all methods block and belong into a thread."""
+
+    def __init__(self, path: Path, name: str, project: str, study_key: str, keys: ProjectKeys, fd: int) -> None:
+        self.name = name
+        self.project = project
+        self.study_key = study_key
+        self.end = 0
+        self._path = path
+        self._keys = keys
+        self._fd: int | None = fd
+        self._usable = True
+        self._writing = False
+
+    @property
+    def usable(self) -> bool:
+        """False after an I/O error that leaves the file in doubt: give it back and lease another."""
+        return self._usable
+
+    def append(
+        self,
+        instance: Instance,
+        identity: Sequence[IdentityEntry],
+        parts: Sequence[Buffer],
+        data_set_offset: int,
+        pixel_offset: int = 0,
+        pixel_length: int = 0,
+    ) -> Location:
+        """Append one record and sync it; offsets are relative to the Part 10 bytes in `parts`.
+
+        Raises CannotKeep; the record then does not exist.
+        """
+        fd = self._writable()
+        shape = Shape(sum(len(part) for part in parts), data_set_offset, pixel_offset, pixel_length)
+        front = _first(parts, data_set_offset)
+        header, tail = records.compose(self._keys, instance, identity, front, shape)
+        with self._cut_back_on_error():
+            end = disk.write(fd, [header, *parts, tail], self.end)
+        self._sync(fd)
+        location = records.locate(self.name, self.end, shape, len(tail))
+        self.end = end
+        return location
+
+    def begin(self) -> RecordWriter:
+        """Start a record whose bytes come bit by bit; nothing else can be appended until it is finished or void."""
+        fd = self._writable()
+        self._writing = True
+        return RecordWriter(self, fd)
+
+    def _writable(self) -> int:
+        if self._writing:
+            raise RuntimeError("a record of this segment is still being written")
+        if self._fd is None or not self._usable:
+            raise CannotKeep(f"segment {self.name} was given up after an error", "lease another segment")
+        return self._fd
+
+    @contextmanager
+    def _cut_back_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._cut_back()
+            raise
+
+    def _sync(self, fd: int) -> None:
+        """After a failed sync the kernel may have dropped the pages: the file is cut back and never used again."""
+        try:
+            disk.sync(fd)
+        except BaseException:
+            self._cut_back()
+            self._usable = False
+            raise
+
+    def _cut_back(self) -> None:
+        if self._fd is None:
+            return
+        try:
+            disk.truncate(self._fd, self.end)
+        except CannotKeep:
+            self._usable = False
+
+    def _reopen(self) -> None:
+        if self._fd is None:
+            self._fd = disk.reopen(self._path)
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+class RecordWriter:
+    """A record that is written as its bytes come; it counts only after finish()."""
+
+    def __init__(self, segment: Segment, fd: int) -> None:
+        self._segment = segment
+        self._fd = fd
+        self._start = segment.end + HEADER.size
+        self.length = 0
+
+    def write(self, parts: Sequence[Buffer]) -> None:
+        """Write the next Part 10 bytes, not synced; raises CannotKeep, after which the record can only be voided."""
+        end = disk.write(self._fd, parts, self._start + self.length)
+        self.length = end - self._start
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read back Part 10 bytes that were written, at most to their end."""
+        return os.pread(self._fd, max(0, min(length, self.length - offset)), self._start + offset)
+
+    def finish(
+        self,
+        instance: Instance,
+        identity: Sequence[IdentityEntry],
+        data_set_offset: int,
+        pixel_offset: int = 0,
+        pixel_length: int = 0,
+    ) -> Location:
+        """Complete the record and sync it; raises CannotKeep, after which the record does not exist."""
+        segment = self._segment
+        try:
+            shape = Shape(self.length, data_set_offset, pixel_offset, pixel_length)
+            front = self.read(0, data_set_offset)
+            header, tail = records.compose(segment._keys, instance, identity, front, shape)
+            disk.write(self._fd, [tail], self._start + self.length)
+            disk.write(self._fd, [header], segment.end)
+        except BaseException:
+            self.void()
+            raise
+        segment._writing = False
+        segment._sync(self._fd)
+        location = records.locate(segment.name, segment.end, shape, len(tail))
+        segment.end += location.length
+        return location
+
+    def void(self) -> None:
+        """Drop what was written; the segment goes on from its last record."""
+        if self._segment._writing:
+            self._segment._writing = False
+            self._segment._cut_back()
+
+
+class Outbox:
+    """All segments below one directory: <project>/<study key>/<random name>.seg. Safe for use from several threads."""
+
+    def __init__(self, directory: Path, keys: Mapping[str, ProjectKeys], *, idle: int = 32) -> None:
+        self.directory = directory
+        self._keys = keys
+        self._most_idle = idle
+        self._lock = threading.Lock()
+        self._making = threading.Lock()
+        self._own: dict[str, Segment] = {}
+        self._leased: set[str] = set()
+        self._free: dict[tuple[str, str], list[Segment]] = {}
+        self._open: OrderedDict[str, Segment] = OrderedDict()
+        self._made: set[Path] = set()
+        self.damaged: list[str] = []  # segments that recover() found shorter than the journal says
+
+    def lease(self, project: str, study_key: str) -> Segment:
+        """A segment of the study that no one else writes to; blocks, raises CannotKeep."""
+        with self._lock:
+            free = self._free.get((project, study_key))
+            segment = free.pop() if free else None
+            if segment:
+                self._open.pop(segment.name, None)
+                self._leased.add(segment.name)
+        if segment is None:
+            return self._new(project, study_key)
+        try:
+            segment._reopen()
+        except CannotKeep:
+            self.give_back(segment)
+            raise
+        return segment
+
+    def give_back(self, segment: Segment) -> None:
+        """End a lease. The descriptors of the segments unused for longest are closed."""
+        if segment._writing:
+            segment._cut_back()
+            segment._writing = False
+        closing = []
+        with self._lock:
+            self._leased.discard(segment.name)
+            if not segment.usable or segment.name not in self._own:
+                closing.append(segment)
+            else:
+                self._free.setdefault((segment.project, segment.study_key), []).append(segment)
+                self._open[segment.name] = segment
+                while len(self._open) > self._most_idle:
+                    closing.append(self._open.popitem(last=False)[1])
+            for idle in closing:
+                idle._close()
+
+    def _new(self, project: str, study_key: str) -> Segment:
+        with self._making:
+            folder = self._study_directory(project, study_key)
+            path = folder / (secrets.token_hex(6) + SUFFIX)  # a name never comes back: the journal may know the old one
+            fd = disk.create(path)
+            try:
+                disk.sync_directory(folder)
+            except CannotKeep:
+                os.close(fd)
+                with suppress(CannotKeep):
+                    disk.unlink(path)
+                raise
+            segment = Segment(path, f"{project}/{study_key}/{path.name}", project, study_key, self._keys[project], fd)
+            with self._lock:
+                self._own[segment.name] = segment
+                self._leased.add(segment.name)
+        return segment
+
+    def _study_directory(self, project: str, study_key: str) -> Path:
+        """The study's directory; its name and its parents' names are durable when this returns."""
+        for name in (project, study_key):
+            if not name or "/" in name or name.startswith("."):
+                raise ValueError("a project or study key cannot be a directory name")
+        folder = self.directory / project / study_key
+        for path in (self.directory, folder.parent, folder):
+            if path not in self._made:
+                existed = path.is_dir()
+                disk.make_directory(path)
+                if existed and path != self.directory:
+                    disk.sync_directory(path.parent)
+                self._made.add(path)
+        return folder
+
+    def recover(self, known: Mapping[str, int]) -> Iterator[Recovered]:
+        """Yield the records that the journal does not know; cut off what was half-written.
+
+        `known` maps a segment's name to the offset up to which the journal has rows. Segments of this run
+        and of projects without a key are left alone. Raises KeyFileError, StoreDamaged, CannotKeep.
+        """
+        for project, keys in self._keys.items():
+            for path in sorted((self.directory / project).glob("*/*" + SUFFIX)):
+                name = path.relative_to(self.directory).as_posix()
+                if name not in self._own:
+                    yield from self._recover_segment(path, name, keys, known.get(name, 0))
+
+    def _recover_segment(self, path: Path, name: str, keys: ProjectKeys, offset: int) -> list[Recovered]:
+        size = path.stat().st_size
+        if size < offset:
+            self.damaged.append(name)
+        if size <= offset:
+            return []
+        fd = disk.reopen(path)
+        try:
+            found = []
+            while record := records.read(fd, size, offset, name, keys):
+                found.append(record)
+                offset += record.location.length
+            if offset < size:
+                disk.truncate(fd, offset)
+            disk.sync(fd)  # the run that wrote them may have been killed before its own sync
+        finally:
+            os.close(fd)
+        for folder in (path.parent, path.parent.parent, self.directory):
+            disk.sync_directory(folder)
+        return found
+
+    @contextmanager
+    def open(self, location: Location) -> Iterator[memoryview]:
+        """The Part 10 bytes of a record; the view is valid inside the with block only. Raises StoreDamaged."""
+        try:
+            fd = os.open(self.directory / location.segment, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unreadable(location) from error
+        try:
+            if location.data_length < READ_WHOLE:
+                yield _read(fd, location)
+                return
+            start = location.data_offset - location.data_offset % mmap.ALLOCATIONGRANULARITY
+            skip = location.data_offset - start
+            if os.fstat(fd).st_size < location.data_offset + location.data_length:
+                raise _unreadable(location)
+            length = skip + location.data_length
+            with mmap.mmap(fd, length, access=mmap.ACCESS_READ, offset=start) as mapped, memoryview(mapped) as whole:
+                with whole[skip:] as view:
+                    yield view
+        finally:
+            os.close(fd)
+
+    def delete_study(self, project: str, study_key: str, known: Mapping[str, int] | None = None) -> bool:
+        """Delete a study's segments; False, and nothing deleted, while one is leased.
+
+        With `known` (as for recover) also False when a segment holds more than the journal knows.
+        """
+        folder = self.directory / project / study_key
+        with self._making:
+            paths = sorted(folder.glob("*" + SUFFIX))
+            with self._lock:
+                prefix = f"{project}/{study_key}/"
+                if any(name.startswith(prefix) for name in self._leased):
+                    return False
+                if known is not None and any(path.stat().st_size > known.get(prefix + path.name, 0) for path in paths):
+                    return False
+                for segment in self._free.pop((project, study_key), []):
+                    self._open.pop(segment.name, None)
+                    segment._close()
+                for path in paths:
+                    self._own.pop(prefix + path.name, None)
+            self._made.discard(folder)
+            for path in paths:
+                disk.unlink(path)
+            if paths:
+                disk.sync_directory(folder)
+            disk.remove_directory(folder)
+            if folder.parent.is_dir():
+                disk.sync_directory(folder.parent)
+        return True
+
+    def close(self) -> None:
+        """Close the descriptors of all segments that are not leased."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1]._close()
+
+
+def _first(parts: Sequence[Buffer], length: int) -> bytes:
+    """The first `length` bytes of all parts together."""
+    if parts and len(parts[0]) >= length:
+        return bytes(memoryview(parts[0])[:length])
+    first = bytearray()
+    for part in parts:
+        if len(first) == length:
+            break
+        first += memoryview(part)[: length - len(first)]
+    return bytes(first)
+
+
+def _read(fd: int, location: Location) -> memoryview:
+    data = os.pread(fd, location.data_length, location.data_offset)
+    if len(data) < location.data_length:
+        raise _unreadable(location)
+    return memoryview(data)
+
+
+def _unreadable(location: Location) -> StoreDamaged:
+    return StoreDamaged(
+        f"segment {location.segment} lacks the record at {location.offset}", "retrieve the study again from its source"
+    )

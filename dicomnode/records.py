@@ -1,0 +1,184 @@
+"""One record of an outbox segment: header, Part 10 bytes, description, sealed identity part, trailer.
+
+All integers are little endian. Header (32 bytes): magic, version, lengths of the description, the
+sealed part and the Part 10 bytes. The description is JSON: the Instance, the digest of the preamble
+and file meta, and where data set and pixel value lie. Trailer (48 bytes): magic, length of the
+record, SHA-256 of header, description and sealed part. The Part 10 bytes are verified through the
+two digests in the description, so a record counts only when every byte of it is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from operator import attrgetter
+
+from dicomnode import sealing
+from dicomnode.errors import KeyFileError, SealBroken, StoreDamaged
+from dicomnode.keys import ProjectKeys
+from dicomnode.model import Buffer, IdentityEntry, Instance, Location
+
+VERSION = 1
+HEADER = struct.Struct("<8sHHIIIQ")
+TRAILER = struct.Struct("<8sQ32s")
+HEADER_MAGIC = b"DCMNODE\x01"
+TRAILER_MAGIC = b"DCMNODE\x02"
+READ_BYTES = 1 << 20
+LABEL = "outbox identity"
+
+_FIELDS = tuple(field.name for field in fields(Instance))
+_values = attrgetter(*_FIELDS)
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where things lie in the Part 10 bytes: their length, the data set's start, and the pixel value.
+
+    Without a pixel value, offset and length are 0.
+    """
+
+    length: int
+    data_set_offset: int
+    pixel_offset: int = 0
+    pixel_length: int = 0
+
+    def runs(self) -> tuple[int, int, int, int, int]:
+        """Offsets where front, data set before, pixel value and data set after begin, and the end."""
+        at = self.pixel_offset or self.length
+        return 0, self.data_set_offset, at, at + self.pixel_length, self.length
+
+    def fits(self) -> bool:
+        """True when the runs follow each other."""
+        runs = self.runs()
+        return all(earlier <= later for earlier, later in pairwise(runs))
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A record that was found whole behind what the journal knows; the identity entries are identified."""
+
+    instance: Instance
+    identity: tuple[IdentityEntry, ...]
+    location: Location
+
+
+def compose(
+    keys: ProjectKeys, instance: Instance, identity: Sequence[IdentityEntry], front: Buffer, shape: Shape
+) -> tuple[bytes, bytes]:
+    """Header and tail (description, sealed part, trailer) of a record whose Part 10 bytes begin with `front`."""
+    if not shape.fits():
+        raise ValueError(f"offsets of the record do not follow each other: {shape}")
+    description = _encode(
+        {
+            **dict(zip(_FIELDS, _values(instance), strict=True)),
+            "key_id": keys.key_id,
+            "front_digest": hashlib.sha256(front).hexdigest(),
+            "data_set_offset": shape.data_set_offset,
+            "pixel_offset": shape.pixel_offset,
+            "pixel_length": shape.pixel_length,
+        }
+    ).encode()
+    lines = _encode([(entry.attribute, entry.original, entry.cleaned) for entry in identity])
+    sealed = sealing.seal(keys.seal, LABEL, lines.encode("utf-8", "surrogatepass"), description)
+    header = HEADER.pack(HEADER_MAGIC, VERSION, 0, len(description), len(sealed), 0, shape.length)
+    digest = hashlib.sha256(header + description + sealed).digest()
+    length = HEADER.size + shape.length + len(description) + len(sealed) + TRAILER.size
+    return header, b"".join((description, sealed, TRAILER.pack(TRAILER_MAGIC, length, digest)))
+
+
+def locate(segment: str, offset: int, shape: Shape, tail_length: int) -> Location:
+    """The Location of a record that begins at `offset`."""
+    data_offset = offset + HEADER.size
+    return Location(
+        segment=segment,
+        offset=offset,
+        length=HEADER.size + shape.length + tail_length,
+        data_offset=data_offset,
+        data_length=shape.length,
+        data_set_offset=data_offset + shape.data_set_offset,
+    )
+
+
+def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Recovered | None:
+    """Read and verify the record at `offset` of a file of `size` bytes; None when it does not count.
+
+    Raises StoreDamaged for a newer format, KeyFileError when it was written under another key.
+    """
+    header = _pread(fd, HEADER.size, offset)
+    if len(header) < HEADER.size:
+        return None
+    magic, version, _, description_length, sealed_length, _, data_length = HEADER.unpack(header)
+    if magic != HEADER_MAGIC:
+        return None
+    if version != VERSION:
+        raise StoreDamaged(f"segment {segment} has format {version}, this program knows {VERSION}", "use a newer one")
+    tail_length = description_length + sealed_length + TRAILER.size
+    tail_at = offset + HEADER.size + data_length
+    if tail_at + tail_length > size:
+        return None
+    tail = _pread(fd, tail_length, tail_at)
+    description, sealed = tail[:description_length], tail[description_length : -TRAILER.size]
+    magic, length, digest = TRAILER.unpack(tail[-TRAILER.size :])
+    if (magic, length) != (TRAILER_MAGIC, HEADER.size + data_length + tail_length):
+        return None
+    if digest != hashlib.sha256(header + description + sealed).digest():
+        return None
+    told = json.loads(description)
+    shape = Shape(data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
+    if not _data_is_whole(fd, offset + HEADER.size, shape, told):
+        return None
+    instance = Instance(**{name: told[name] for name in _FIELDS})
+    identity = _identity(keys, told["key_id"], sealed, description, segment)
+    return Recovered(instance, identity, locate(segment, offset, shape, tail_length))
+
+
+def _identity(
+    keys: ProjectKeys, key_id: str, sealed: bytes, description: bytes, segment: str
+) -> tuple[IdentityEntry, ...]:
+    try:
+        plain = sealing.unseal(keys.seal, LABEL, sealed, description)
+    except SealBroken:
+        raise KeyFileError(
+            f"segment {segment} was written under key {key_id}, the project's key is {keys.key_id}",
+            "restore the project's key file from the site's backup",
+        ) from None
+    return tuple(IdentityEntry(*line) for line in json.loads(plain.decode("utf-8", "surrogatepass")))
+
+
+def _data_is_whole(fd: int, at: int, shape: Shape, told: dict[str, str]) -> bool:
+    if not shape.fits():
+        return False
+    runs = shape.runs()
+    front, before, pixels, after = (_hash(fd, at + first, at + end) for first, end in pairwise(runs))
+    data = hashlib.sha256(before + pixels + after).hexdigest()
+    return (front.hex(), data) == (told["front_digest"], told["data_digest"])
+
+
+def _hash(fd: int, first: int, end: int) -> bytes:
+    digest = hashlib.sha256()
+    while first < end:
+        chunk = os.pread(fd, min(READ_BYTES, end - first), first)
+        if not chunk:
+            break
+        digest.update(chunk)
+        first += len(chunk)
+    return digest.digest()
+
+
+def _pread(fd: int, length: int, offset: int) -> bytes:
+    """Exactly `length` bytes, fewer only at the end of the file."""
+    chunks = []
+    while length:
+        chunk = os.pread(fd, length, offset)
+        if not chunk:
+            break
+        chunks.append(chunk)
+        length -= len(chunk)
+        offset += len(chunk)
+    return b"".join(chunks)
