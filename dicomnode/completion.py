@@ -1,0 +1,222 @@
+"""From facts to decisions: when a study is complete it is handed to its destinations; when all have it, it is done.
+
+The rules are `studies`; this is the part with the journal, the clock and the forwarders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from dicomnode.forward import Forwarder
+from dicomnode.model import Delivery, DeliveryState, Study, StudyState
+from dicomnode.outbox import Outbox
+from dicomnode.places import Turns
+from dicomnode.store.journal import Journal
+from dicomnode.studies import Fact, Key, OpenStudies, SourceAnswer, after, amends, judge
+from dicomnode.ways import Way
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 0.2  # seconds between looks for quiet studies
+
+SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
+ENDED_STATES = SENT_STATES | {DeliveryState.FAILED}
+UNFINISHED = (StudyState.COMPLETE, StudyState.FORWARDING)
+
+
+class Completion:
+    """Judges studies that have become quiet and follows their deliveries to the end."""
+
+    def __init__(
+        self,
+        ways: Mapping[str, Way],
+        open_studies: OpenStudies,
+        journal: Journal,
+        outbox: Outbox,
+        *,
+        keep_segments: bool,
+    ) -> None:
+        self._ways = ways
+        self._open = open_studies
+        self._journal = journal
+        self._outbox = outbox
+        self._keep_segments = keep_segments
+        self._turns = Turns()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._delivered: set[Key] = set()
+        self.forwarders: dict[str, Forwarder] = {}
+        self.answers: dict[Key, SourceAnswer] = {}
+
+    async def run(self) -> None:
+        """Look for quiet studies until cancelled."""
+        while True:
+            for key in self._open.due(time.monotonic()):
+                await self.judge(key)
+            await self._sweep()
+            await asyncio.sleep(LOOK_EVERY)
+
+    def arrived(self, key: Key, association: int | None) -> None:
+        """An instance of the study has been made durable; a study that was already judged is reopened."""
+        if self._open.arrived(key, association, self._ways[key[0]].quiet, time.monotonic()):
+            self._start(self._reopen(key))
+
+    def delivered(self, delivery: Delivery) -> None:
+        """A forwarder has ended a delivery."""
+        self._start(self._follow(delivery))
+
+    async def judge(self, key: Key) -> None:
+        """Decide whether the study is complete, from what is held and what the source says."""
+        async with self._turns.turn(key):
+            await asyncio.wrap_future(self._journal.flush())
+            study = await asyncio.to_thread(self._journal.get_study, *key)
+            quiet = self._ways[key[0]].quiet
+            if study is None:
+                self._open.close(key)
+                return
+            held, withheld = await asyncio.to_thread(self._journal.instance_keys, *key)
+            answer = self.answers.pop(key, None)
+            if answer is None and study.expected is not None:
+                answer = SourceAnswer(count=study.expected)
+            verdict = judge(frozenset(held), frozenset(withheld), quiet, answer)
+            self._open.close(key)
+            await self._pass(study, verdict.fact, evidence=verdict.evidence, expected=verdict.expected)
+            if verdict.fact is Fact.COMPLETE:
+                await self._hand_over(await self._fresh(study))
+
+    async def _pass(
+        self, study: Study, fact: Fact, *, evidence: str | None = None, expected: int | None = None
+    ) -> StudyState:
+        state = after(study.state, fact)
+        amended = True if amends(study.state, fact) else None
+        if state is not study.state or evidence is not None:
+            await asyncio.wrap_future(
+                self._journal.study(
+                    study.project,
+                    study.study_key,
+                    state=state,
+                    evidence=evidence,
+                    expected=expected,
+                    amended=amended,
+                    at=time.time(),
+                )
+            )
+        if state is not study.state:
+            log.info(
+                f"study-{state}",
+                project=study.project,
+                study=study.study_key,
+                stored=study.stored,
+                withheld=study.withheld,
+                evidence=evidence or study.evidence,
+            )
+        return state
+
+    async def _hand_over(self, study: Study) -> None:
+        before = {
+            d.destination: d
+            for d in await asyncio.to_thread(self._journal.deliveries, study.project)
+            if d.study_key == study.study_key
+        }
+        for name in self._ways[study.project].destinations:
+            delivery = before.get(name) or Delivery(
+                study.project, study.study_key, name, DeliveryState.WAITING, 0, 0.0, "", 0, 0
+            )
+            if delivery.state is not DeliveryState.WAITING:
+                delivery = _again(delivery)
+            await asyncio.wrap_future(self._journal.delivery(delivery))
+            self.forwarders[name].add(delivery)
+        await self._pass(study, Fact.SENDING)
+
+    async def _reopen(self, key: Key) -> None:
+        async with self._turns.turn(key):
+            await asyncio.wrap_future(self._journal.flush())
+            study = await asyncio.to_thread(self._journal.get_study, *key)
+            if study is not None:
+                await self._pass(study, Fact.ARRIVED)
+
+    async def _follow(self, delivery: Delivery) -> None:
+        key = (delivery.project, delivery.study_key)
+        log.info(
+            f"delivery-{delivery.state}",
+            project=delivery.project,
+            study=delivery.study_key,
+            destination=delivery.destination,
+            sent=delivery.sent,
+            failed=delivery.failed,
+        )
+        async with self._turns.turn(key):
+            await asyncio.wrap_future(self._journal.flush())
+            study = await asyncio.to_thread(self._journal.get_study, *key)
+            deliveries = [
+                d for d in await asyncio.to_thread(self._journal.deliveries, key[0]) if d.study_key == key[1]
+            ]
+            if study is None or not all(d.state in ENDED_STATES for d in deliveries):
+                return
+            await self._end(study, deliveries)
+
+    async def _end(self, study: Study, deliveries: list[Delivery]) -> None:
+        if any(d.state is DeliveryState.FAILED for d in deliveries):
+            await self._pass(study, Fact.UNDELIVERABLE)
+            return
+        state = await self._pass(study, Fact.DELIVERED)
+        if state is not StudyState.FORWARDED:
+            return
+        state = await self._pass(await self._fresh(study), Fact.CONFIRMED)
+        if state is StudyState.CONFIRMED and not self._keep_segments:
+            self._delivered.add((study.project, study.study_key))
+
+    async def _fresh(self, study: Study) -> Study:
+        fresh = await asyncio.to_thread(self._journal.get_study, study.project, study.study_key)
+        return fresh or study
+
+    def _forget(self, key: Key) -> bool:
+        """Delete a delivered study's segments, unless one is in use or holds what has not been sent (blocking)."""
+        known = self._journal.segment_offsets()
+        if any(self._journal.unsent(*key, name) for name in self._ways[key[0]].destinations):
+            return True
+        if not self._outbox.delete_study(*key, known):
+            return False
+        self._journal.forget_locations(*key).result()
+        return True
+
+    async def _sweep(self) -> None:
+        """Try again to delete what was in use before."""
+        for key in list(self._delivered):
+            async with self._turns.turn(key):
+                await asyncio.wrap_future(self._journal.flush())
+                if await asyncio.to_thread(self._forget, key):
+                    self._delivered.discard(key)
+
+    async def resume(self) -> None:
+        """Take up everything that was unfinished when the node last stopped."""
+        for study in await asyncio.to_thread(self._journal.studies):
+            key = (study.project, study.study_key)
+            if study.project not in self._ways:
+                log.warning("project-gone", project=study.project, study=study.study_key)
+            elif study.state is StudyState.RECEIVING:
+                self._open.arrived(key, None, self._ways[study.project].quiet, time.monotonic())
+            elif study.state in UNFINISHED:
+                await self._hand_over(study)
+
+    def _start(self, work: object) -> None:
+        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _again(delivery: Delivery) -> Delivery:
+    return Delivery(
+        delivery.project,
+        delivery.study_key,
+        delivery.destination,
+        DeliveryState.WAITING,
+        0,
+        0.0,
+        "",
+        delivery.sent,
+        0,
+    )

@@ -1,0 +1,220 @@
+"""From the wire to stable storage: each instance is de-identified, passed by the gate, made durable, then answered.
+
+The sender waits for its answer meanwhile; that wait is the back-pressure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from dicomnode import keep
+from dicomnode.admission import Admission
+from dicomnode.completion import Completion
+from dicomnode.deidentify import Cleaned
+from dicomnode.dimse.scp import InstanceStream, Rejection
+from dicomnode.errors import CannotKeep
+from dicomnode.keep import Kept, Leases
+from dicomnode.large import LargeInstance
+from dicomnode.model import Doubt, Origin, Originals, Reason, Received, Withheld
+from dicomnode.outbox import Outbox
+from dicomnode.places import Places, Turns
+from dicomnode.quarantine import Quarantine
+from dicomnode.store.identity import IdentityBook
+from dicomnode.store.journal import Journal
+from dicomnode.studies import Key, OpenStudies
+from dicomnode.ways import Way
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+SUCCESS = 0x0000
+OUT_OF_RESOURCES = 0xA700
+MOST_BACKLOG = 20_000  # journal rows that may wait for a commit before new instances are refused
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Where instances and what is known of them are kept."""
+
+    outbox: Outbox
+    quarantine: Quarantine
+    journal: Journal
+    book: IdentityBook
+
+
+class Intake:
+    """What the node gives its storage SCP (dimse.scp.Service)."""
+
+    def __init__(
+        self,
+        ways: Mapping[str, Way],
+        admission: Admission,
+        storage: Storage,
+        open_studies: OpenStudies,
+        completion: Completion,
+        places: Places,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        self._ways = ways
+        self.admission = admission
+        self.storage = storage
+        self._open = open_studies
+        self._completion = completion
+        self.places = places
+        self._threads = threads
+        self.leases = Leases(storage.outbox)
+        self._turns = Turns()
+        self._carried: dict[int, Key] = {}
+        self._owners: dict[tuple[str, str], str] = {}
+
+    def admit(self, calling: str, called: str, address: str) -> Origin | Rejection:
+        """Judge a caller before the association is accepted."""
+        return self.admission.judge(calling, called, address)
+
+    def opened(self, origin: Origin) -> None:
+        """An association was accepted."""
+        log.info("association-opened", peer=origin.peer, project=origin.project, association=origin.association)
+
+    def closed(self, origin: Origin, how: str) -> None:
+        """An association ended: what it carried is carried no longer."""
+        self._carried.pop(origin.association, None)
+        self._open.association_closed(origin.association)
+        self._threads.submit(self.leases.give_back, origin.association)
+        log.info("association-closed", peer=origin.peer, association=origin.association, how=how)
+
+    async def store(self, received: Received, data: bytearray) -> int:
+        """Take an instance that was held whole; the status to answer."""
+        way = self._ways[received.origin.project]
+        key = way.keys.journal_key("instance", received.sop_uid)
+        async with self.places.place(len(data)), self._turns.turn((way.project, key)):
+            try:
+                self.check_backlog()
+                await self._take(way, key, received, data)
+            except CannotKeep as error:
+                return self.refuse(received, error)
+        return SUCCESS
+
+    async def stream(self, received: Received) -> InstanceStream:
+        """Take an instance too large to hold."""
+        return LargeInstance(self, self._ways[received.origin.project], received)
+
+    async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> None:
+        try:
+            cleaned = self._clean(way, received, data)
+            if await self.is_duplicate(way, key, received, cleaned):
+                return
+            self.check_owner(way, cleaned)
+        except Doubt as doubt:
+            await self._withhold(way, received, doubt, data)
+            return
+        kept = await self.in_thread(keep.keep, self.leases, way, received, cleaned, time.time())
+        self.note_kept(kept, cleaned, received)
+
+    def _clean(self, way: Way, received: Received, data: bytearray) -> Cleaned:
+        try:
+            return way.deidentifier.clean(received, data)
+        except Doubt:
+            raise
+        except Exception as error:
+            raise internal(error) from None
+
+    async def is_duplicate(self, way: Way, key: str, received: Received, cleaned: Cleaned) -> bool:
+        """True when this very instance is already held; raises Doubt when one with other content is."""
+        known = self.storage.journal.known(way.project, key)
+        if known is None or known.verdict != "stored":
+            return False
+        digest, _ = await self.in_thread(keep.digests, way, cleaned)
+        if digest != known.received_digest:
+            raise conflict(cleaned.originals)
+        self.note_duplicate(received, key)
+        return True
+
+    def check_owner(self, way: Way, cleaned: Cleaned) -> None:
+        """Raises Doubt when the pseudonym already belongs to another patient."""
+        original = next((e.original for e in cleaned.identity if e.attribute == "PatientID"), "")
+        place = (way.project, cleaned.patient)
+        owner = self._owners.get(place)
+        if owner is None:
+            owner = self.storage.book.owner(way.project, "PatientID", cleaned.patient)
+            if len(self._owners) > 10_000:
+                self._owners.clear()
+            self._owners[place] = original if owner is None else owner
+        if owner is not None and owner != original:
+            raise Doubt(Reason.COLLISION, "(0010,0020)", cleaned.originals)
+
+    async def _withhold(self, way: Way, received: Received, doubt: Doubt, data: bytearray) -> None:
+        digest = await self.in_thread(keep.whole_digest, way, data)
+        record = keep.withheld(way, received, doubt, doubt.originals, digest, time.time())
+        sealed = await self.in_thread(keep.seal, self.storage.quarantine, record, received, [data])
+        self.note_withheld(sealed, received)
+
+    def note_kept(self, kept: Kept, cleaned: Cleaned, received: Received) -> None:
+        """Enter a durable clean instance; the rows are committed behind the answer."""
+        self.storage.journal.stored(kept.instance, kept.location)
+        if cleaned.identity:
+            self.storage.book.put(kept.instance.project, cleaned.identity, kept.instance.study_key)
+        log.debug(
+            "instance-stored",
+            project=kept.instance.project,
+            study=kept.instance.study_key,
+            instance=kept.instance.instance_key,
+        )
+        self._carry((kept.instance.project, kept.instance.study_key), received.origin.association)
+
+    def note_withheld(self, record: Withheld, received: Received) -> None:
+        """Enter a durable sealed original."""
+        self.storage.journal.withheld(record)
+        log.warning(
+            "instance-withheld",
+            project=record.project,
+            study=record.study_key,
+            instance=record.instance_key,
+            reason=str(record.reason),
+            where=record.where,
+        )
+        if record.study_key:
+            self._carry((record.project, record.study_key), received.origin.association)
+
+    def note_duplicate(self, received: Received, key: str) -> None:
+        """The same instance came again; one copy is enough."""
+        log.info("instance-duplicate", project=received.origin.project, instance=key)
+
+    def _carry(self, key: Key, association: int) -> None:
+        before = self._carried.get(association)
+        if before != key:
+            self._carried[association] = key
+            if before is not None:
+                self._open.idle_association(association, before)
+        self._completion.arrived(key, association)
+
+    def check_backlog(self) -> None:
+        """Raises CannotKeep when the journal falls too far behind."""
+        if self.storage.journal.backlog > MOST_BACKLOG:
+            raise CannotKeep("the journal cannot be written", "look at the disk of the storage directory")
+
+    def refuse(self, received: Received, error: CannotKeep) -> int:
+        """Nothing can be kept safe now: the sender keeps the instance and tries again."""
+        log.error("instance-refused-storage", project=received.origin.project, peer=received.origin.peer, error=str(error))
+        return OUT_OF_RESOURCES
+
+    async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run blocking work in the storage threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def internal(error: Exception) -> Doubt:
+    """An unexpected exception withholds; only its type is told, its text may quote values."""
+    return Doubt(Reason.INTERNAL, type(error).__name__)
+
+
+def conflict(originals: Originals) -> Doubt:
+    """Another content under a SOP Instance UID that is already held."""
+    return Doubt(Reason.CONFLICT, "(0008,0018)", originals)

@@ -1,0 +1,136 @@
+"""What is done with an instance in a thread: digests, the segment or the quarantine, the sync. Blocking."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dicomnode.deidentify import Cleaned, data_digest, received_digest
+from dicomnode.keys import base32, keyed_digest
+from dicomnode.model import Buffer, Doubt, Instance, Location, Originals, Received, Withheld
+from dicomnode.outbox import Outbox, Segment
+from dicomnode.quarantine import Quarantine
+from dicomnode.studies import Key
+from dicomnode.ways import Way
+
+NO_PIXELS = hashlib.sha256(b"").digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A clean instance that is durable."""
+
+    instance: Instance
+    location: Location
+
+
+class Leases:
+    """Which segment an association appends to; one at a time, given back when it turns to another study."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._held: dict[int, Segment] = {}
+        self._lock = threading.Lock()
+
+    def take(self, association: int, key: Key) -> Segment:
+        """The association's segment for this study."""
+        with self._lock:
+            segment = self._held.get(association)
+        if segment is not None and (segment.project, segment.study_key) == key:
+            return segment
+        self.give_back(association)
+        segment = self._outbox.lease(*key)
+        with self._lock:
+            self._held[association] = segment
+        return segment
+
+    def give_back(self, association: int) -> None:
+        """The association ended, moved on, or cannot use its segment any more."""
+        with self._lock:
+            segment = self._held.pop(association, None)
+        if segment is not None:
+            self._outbox.give_back(segment)
+
+
+def describe(way: Way, received: Received, cleaned: Cleaned, digests: tuple[str, str], at: float) -> Instance:
+    """The journal's view of a clean instance; `digests` are of the received and of the clean data set."""
+    key = way.keys.journal_key
+    return Instance(
+        project=way.project,
+        study_key=key("study", cleaned.originals.study_uid),
+        series_key=key("series", cleaned.originals.series_uid),
+        instance_key=key("instance", cleaned.originals.sop_uid),
+        study_uid=cleaned.study_uid,
+        series_uid=cleaned.series_uid,
+        sop_uid=cleaned.sop_uid,
+        sop_class=cleaned.sop_class,
+        transfer_syntax=cleaned.transfer_syntax,
+        patient=cleaned.patient,
+        modality=cleaned.modality,
+        received_digest=digests[0],
+        data_digest=digests[1],
+        rules_digest=way.rules_digest,
+        peer=received.origin.peer,
+        received_at=at,
+    )
+
+
+def digests(way: Way, cleaned: Cleaned) -> tuple[str, str]:
+    """The keyed digest of what was received and the digest of what will be sent; pixels are hashed once."""
+    pixels = NO_PIXELS if cleaned.pixels is None else hashlib.sha256(cleaned.pixels).digest()
+    received = received_digest(way.keys.journal, cleaned.original_head, pixels, cleaned.original_tail)
+    return received, data_digest(cleaned.before_pixels, pixels, cleaned.tail)
+
+
+def keep(leases: Leases, way: Way, received: Received, cleaned: Cleaned, at: float) -> Kept:
+    """Append a clean instance to its study's segment; durable on return. Raises CannotKeep."""
+    instance = describe(way, received, cleaned, digests(way, cleaned), at)
+    segment = leases.take(received.origin.association, (way.project, instance.study_key))
+    pixels = [] if cleaned.pixels is None else [cleaned.pixels]
+    pixel_offset = sum(map(len, cleaned.head)) if pixels else 0
+    location = segment.append(
+        instance,
+        cleaned.identity,
+        [*cleaned.head, *pixels, *cleaned.tail],
+        cleaned.data_set_offset,
+        pixel_offset=pixel_offset,
+        pixel_length=len(cleaned.pixels) if cleaned.pixels is not None else 0,
+    )
+    return Kept(instance, location)
+
+
+def whole_digest(way: Way, original: Buffer) -> str:
+    """The received digest of an instance that could not be cleaned."""
+    return received_digest(way.keys.journal, original, NO_PIXELS, b"")
+
+
+def withheld(
+    way: Way, received: Received, doubt: Doubt, originals: Originals | None, digest: str, at: float
+) -> Withheld:
+    """The journal's view of a withheld instance; its quarantine name follows from its content, so twins share it."""
+    key = way.keys.journal_key
+    instance_key = key("instance", received.sop_uid)
+    name = base32(keyed_digest(way.keys.journal, "quarantine", f"{instance_key} {digest}".encode())[:16])
+    return Withheld(
+        project=way.project,
+        quarantine=name,
+        study_key=key("study", originals.study_uid) if originals else "",
+        series_key=key("series", originals.series_uid) if originals else "",
+        instance_key=instance_key,
+        study_uid=way.deidentifier.pseudonyms.uid(originals.study_uid) if originals else "",
+        reason=doubt.reason,
+        where=doubt.where,
+        sop_class=received.sop_class,
+        received_digest=digest,
+        rules_digest=way.rules_digest,
+        peer=received.origin.peer,
+        received_at=at,
+        length=0,
+    )
+
+
+def seal(quarantine: Quarantine, record: Withheld, received: Received, original: Iterable[Buffer]) -> Withheld:
+    """Seal an original; durable on return. Raises CannotKeep."""
+    return quarantine.seal(record, received, original)

@@ -1,0 +1,320 @@
+"""The whole machine: what is opened, connected and closed, in order.
+
+    staging --C-STORE--> dimse.scp -> intake -> deidentify, gate -> outbox | quarantine -> 0x0000
+                                                                       |
+    research <--C-STORE-- forward <-- completion <---------------------+
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import structlog
+
+from dicomnode import admission, control, deidentify, disk
+from dicomnode.admission import Admission
+from dicomnode.completion import Completion
+from dicomnode.config import Settings
+from dicomnode.deidentify import Deidentifier
+from dicomnode.dimse.scp import Limits, Server
+from dicomnode.errors import ConfigError, DicomnodeError, KeyFileError
+from dicomnode.forward import Forwarder, Patience
+from dicomnode.intake import Intake, Storage
+from dicomnode.keys import ProjectKeys, create_key, load_key
+from dicomnode.observe.notify import notify
+from dicomnode.outbox import Outbox
+from dicomnode.places import Places
+from dicomnode.quarantine import Quarantine
+from dicomnode.retrieve import Report, Request, Retriever
+from dicomnode.store.identity import IdentityBook
+from dicomnode.store.journal import Journal
+from dicomnode.store.lock import StorageLock
+from dicomnode.studies import OpenStudies
+from dicomnode.ways import Way
+
+log = structlog.get_logger()
+
+STORAGE_THREADS = 8
+RESOLVE_EVERY = 60.0  # seconds between look-ups of the peers' host names
+ENDED_STATES = ("forwarded", "confirmed", "failed", "withheld", "incomplete", "held")
+
+
+class Node:
+    """One node on one storage directory; `start`, then `run` until told to stop, then `drain`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._closing = ExitStack()
+        self._stop = asyncio.Event()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Open the storage directory, recover what a crash left, and listen. Raises DicomnodeError."""
+        settings = self.settings
+        directory = settings.storage.directory
+        disk.make_directory(directory)
+        self._closing.enter_context(StorageLock(directory))
+        self._threads = ThreadPoolExecutor(STORAGE_THREADS, "storage")
+        self._closing.callback(self._threads.shutdown)
+        self._journal = Journal.open(directory / "journal.db")
+        self._closing.callback(self._journal.close)
+        self._book = IdentityBook.open(directory / "identity.db")
+        self._closing.callback(self._book.close)
+        keys = {name: self._key(name) for name in settings.projects}
+        self._ways = {name: self._way(name, keys[name]) for name in settings.projects}
+        self._storage = Storage(
+            Outbox(directory / "outbox", keys), Quarantine(directory / "quarantine", keys), self._journal, self._book
+        )
+        self._closing.callback(self._storage.outbox.close)
+        self._connect_rooms()
+        await asyncio.to_thread(self._recover)
+        await self._completion.resume()
+        self.port = await self._server.listen(settings.node.bind, settings.node.port)
+        self._control = await control.listen(directory, self._command)
+        log.info("node-listening", ae_title=settings.node.ae_title, address=settings.node.bind, port=self.port)
+
+    def _key(self, project: str) -> ProjectKeys:
+        path = self.settings.key_file(project)
+        if self.settings.projects[project].key_file is not None or path.exists():
+            return load_key(path)
+        if self._journal.studies(project=project):
+            raise KeyFileError(
+                f"key file {path} is missing but project {project} has studies",
+                "restore it from the site's backup; a new key would give every patient a new pseudonym",
+            )
+        disk.make_directory(path.parent)
+        log.warning("key-created", project=project, path=str(path))
+        return create_key(path)
+
+    def _way(self, project: str, keys: ProjectKeys) -> Way:
+        settings = self.settings.projects[project]
+        plan = deidentify.load(settings.rules)
+        return Way(
+            project=project,
+            ae_title=self.settings.called(project),
+            keys=keys,
+            deidentifier=Deidentifier(plan, keys),
+            rules_digest=plan.digest,
+            source=settings.source,
+            destinations=settings.destinations,
+            quiet=settings.completion.quiet,
+        )
+
+    def _connect_rooms(self) -> None:
+        settings = self.settings
+        self._open = OpenStudies()
+        self._completion = Completion(
+            self._ways,
+            self._open,
+            self._journal,
+            self._storage.outbox,
+            keep_segments=settings.storage.keep == "segments",
+        )
+        for name in sorted({name for way in self._ways.values() for name in way.destinations}):
+            self._completion.forwarders[name] = self._forwarder(name)
+        self._retriever = Retriever(self._open, self._completion, self._journal)
+        projects = {way.ae_title: way.project for way in self._ways.values()}
+        self._admission = Admission(admission.resolve(settings.peers.values()), projects)
+        self._intake = Intake(
+            self._ways,
+            self._admission,
+            self._storage,
+            self._open,
+            self._completion,
+            Places(settings.queue.instances, settings.queue.bytes),
+            self._threads,
+        )
+        self._server = Server(settings.node.ae_title, self._intake, self._limits())
+
+    def _limits(self) -> Limits:
+        node, timeouts = self.settings.node, self.settings.timeouts
+        return Limits(
+            associations=node.associations,
+            per_address=node.associations_per_address,
+            pdu=node.pdu,
+            whole=node.whole,
+            handshake=timeouts.handshake,
+            idle=timeouts.idle,
+            stall=timeouts.stall,
+            answer=timeouts.answer,
+        )
+
+    def _forwarder(self, name: str) -> Forwarder:
+        settings = self.settings.forward
+        return Forwarder(
+            self.settings.peers[name],
+            lambda project: self._ways[project].ae_title,
+            self._storage.outbox,
+            self._journal,
+            self._completion.delivered,
+            patience=Patience(settings.first, settings.most, settings.attempts),
+            associations=settings.associations,
+        )
+
+    def _recover(self) -> None:
+        """Enter what is on disk but not in the journal: what was acknowledged just before a crash."""
+        recovered = sealed = 0
+        for record in self._storage.outbox.recover(self._journal.segment_offsets()):
+            self._journal.stored(record.instance, record.location)
+            self._book.put(record.instance.project, record.identity, record.instance.study_key)
+            recovered += 1
+        known = self._journal.quarantine_ids()
+        for withheld in self._storage.quarantine.recover():
+            if withheld.quarantine not in known:
+                self._journal.withheld(withheld)
+                sealed += 1
+        self._journal.flush().result()
+        self._book.flush().result()
+        if recovered or sealed:
+            log.warning("recovered", stored=recovered, withheld=sealed)
+
+    async def run(self) -> None:
+        """Work until `stop` is called; then drain."""
+        async with asyncio.TaskGroup() as rooms:
+            tasks = [rooms.create_task(self._completion.run()), rooms.create_task(self._look_up_peers())]
+            tasks += [rooms.create_task(forwarder.run()) for forwarder in self._completion.forwarders.values()]
+            rooms.create_task(self._drain_when_told(tasks))
+
+    def stop(self) -> None:
+        """Finish what is under way, then end."""
+        self._stop.set()
+
+    async def _drain_when_told(self, tasks: list[asyncio.Task[None]]) -> None:
+        await self._stop.wait()
+        log.info("node-stopping", associations=self._server.associations)
+        notify("STOPPING=1")
+        seconds = self.settings.timeouts.drain
+        for forwarder in self._completion.forwarders.values():
+            forwarder.stop()
+        ends = time.monotonic() + seconds
+        await self._server.drain(seconds)
+        await asyncio.wait(tasks[2:], timeout=max(1.0, ends - time.monotonic())) if tasks[2:] else None
+        for task in tasks:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Close everything; what was answered is durable already."""
+        if hasattr(self, "_control"):
+            self._control.close()
+        await asyncio.to_thread(self._closing.close)
+        log.info("node-stopped")
+
+    async def _look_up_peers(self) -> None:
+        while True:
+            await asyncio.sleep(RESOLVE_EVERY)
+            self._admission.callers = await asyncio.to_thread(admission.resolve, list(self.settings.peers.values()))
+
+    async def _command(self, request: dict[str, object], report: Report) -> int:
+        if request.get("command") == "retrieve":
+            return await self.retrieve(request, report)
+        raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+
+    async def retrieve(self, request: dict[str, object], report: Report) -> int:
+        """Fetch studies one after the other, then wait for each to reach its end; 0 when all did."""
+        way = self._project(request.get("project"))
+        if way.source is None:
+            raise ConfigError(f"project {way.project} has no source", "name one in projects.*.source")
+        source = self.settings.peers[way.source]
+        studies = request.get("studies")
+        wanted = [Request(way, source, str(uid), n) for n, uid in enumerate(studies if isinstance(studies, list) else [])]
+        await asyncio.wrap_future(self._book.put_request(way.project, [r.uid for r in wanted]))
+        arrived = [r for r in wanted if await self._retriever.fetch(r, report)]
+        ended = [await self._follow(r, report) for r in wanted if r in arrived or r.instances]
+        return 0 if len(arrived) == len(wanted) and all(ended) else 1
+
+    def _project(self, name: object) -> Way:
+        if name is None and len(self._ways) == 1:
+            return next(iter(self._ways.values()))
+        way = self._ways.get(str(name))
+        if way is None:
+            raise ConfigError("which project?", f"name one with --project: {', '.join(sorted(self._ways))}")
+        return way
+
+    async def _follow(self, request: Request, report: Report) -> bool:
+        """Wait until the study has reached an end, telling each state on the way."""
+        told = ""
+        while True:
+            study = await asyncio.to_thread(self._journal.get_study, *request.key)
+            if study is None:
+                return False
+            if study.state != told:
+                told = study.state
+                report(
+                    {
+                        "event": "study",
+                        "number": request.number,
+                        "project": study.project,
+                        "study": study.study_key,
+                        "state": str(study.state),
+                        "stored": study.stored,
+                        "withheld": study.withheld,
+                        "expected": study.expected,
+                        "evidence": study.evidence,
+                    }
+                )
+            if study.state in ENDED_STATES and study.state != "forwarded":
+                return study.state == "confirmed"
+            await asyncio.sleep(0.1)
+
+
+async def _run(settings: Settings, work: Callable[[Node], object] | None = None) -> int:
+    node = Node(settings)
+    code = 0
+    try:
+        await node.start()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _stop_or_leave, node)
+        notify("READY=1\nSTATUS=listening")
+        if work is None:
+            await node.run()
+        else:
+            code = await _run_beside(node, work)
+    finally:
+        await node.close()
+    return code
+
+
+async def _run_beside(node: Node, work: Callable[[Node], object]) -> int:
+    running = asyncio.create_task(node.run())
+    try:
+        code = await work(node)  # type: ignore[misc]
+    finally:
+        node.stop()
+        await running
+    return int(code)
+
+
+def _stop_or_leave(node: Node) -> None:
+    """The first signal drains, the second leaves at once; what was answered is safe either way."""
+    if node._stop.is_set():
+        os._exit(1)
+    node.stop()
+
+
+def serve(settings: Settings) -> int:
+    """Run the node until a signal ends it."""
+    return asyncio.run(_run(settings))
+
+
+def retrieve(
+    settings: Settings, study_uids: list[str], report: Report, project: str | None = None
+) -> int:
+    """Hand the request to the running node, or run one until it is done; exit code 0 when all studies arrived."""
+    request: dict[str, object] = {"command": "retrieve", "studies": study_uids, "project": project}
+    reports = control.ask(settings.storage.directory, request)
+    if reports is None:
+        return asyncio.run(_run(settings, lambda node: node.retrieve(request, report)))
+    for document in reports:
+        if "error" in document:
+            raise DicomnodeError(str(document["error"]))
+        if "exit" in document:
+            return int(str(document["exit"]))
+        report(document)
+    raise DicomnodeError("the node ended before it had answered", "look at its journal and ask again")

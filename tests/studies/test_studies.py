@@ -1,0 +1,120 @@
+"""The study's life: the transition table, completeness, and who carries a study."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicomnode.model import StudyState
+from dicomnode.studies import TRANSITIONS, Fact, OpenStudies, SourceAnswer, after, amends, backoff, fold, judge
+
+KEY = ("default", "study")
+
+
+def test_a_study_goes_from_receiving_to_confirmed() -> None:
+    facts = [Fact.COMPLETE, Fact.SENDING, Fact.DELIVERED, Fact.CONFIRMED]
+    assert fold(facts) is StudyState.CONFIRMED
+
+
+@given(st.lists(st.sampled_from(list(Fact))))
+def test_no_order_of_facts_confirms_what_was_not_delivered_since_the_last_arrival(facts: list[Fact]) -> None:
+    state, delivered = StudyState.RECEIVING, False
+    for fact in facts:
+        state = after(state, fact)
+        if fact is Fact.ARRIVED:
+            delivered = False
+        elif fact is Fact.DELIVERED and state is StudyState.FORWARDED:
+            delivered = True
+        if state in (StudyState.FORWARDED, StudyState.CONFIRMED):
+            assert delivered
+
+
+@given(st.lists(st.sampled_from(list(Fact))))
+def test_an_arrival_always_reopens(facts: list[Fact]) -> None:
+    assert after(fold(facts), Fact.ARRIVED) is StudyState.RECEIVING
+
+
+def test_only_a_late_instance_amends() -> None:
+    assert amends(StudyState.FORWARDED, Fact.ARRIVED)
+    assert amends(StudyState.CONFIRMED, Fact.ARRIVED)
+    assert not amends(StudyState.COMPLETE, Fact.ARRIVED)
+    assert not amends(StudyState.FORWARDED, Fact.CONFIRMED)
+
+
+def test_the_table_names_only_known_states_and_facts() -> None:
+    assert all(isinstance(s, StudyState) and isinstance(f, Fact) for s, f in TRANSITIONS)
+
+
+def test_nothing_missing_is_complete_and_extras_are_noted() -> None:
+    verdict = judge(frozenset("abc"), frozenset("d"), 60, SourceAnswer(keys=frozenset("abd")))
+    assert verdict.fact is Fact.COMPLETE
+    assert verdict.evidence == "source lists 3, 3 here, 1 more than listed"
+
+
+def test_what_is_missing_is_listed() -> None:
+    verdict = judge(frozenset("a"), frozenset(), 60, SourceAnswer(keys=frozenset("abc")))
+    assert (verdict.fact, verdict.expected, verdict.missing) == (Fact.MISSING, 3, frozenset("bc"))
+
+
+def test_a_count_is_the_second_best_evidence() -> None:
+    assert judge(frozenset("a"), frozenset(), 60, SourceAnswer(count=2)).fact is Fact.MISSING
+    assert judge(frozenset("ab"), frozenset(), 60, SourceAnswer(count=2)).evidence == "source counts 2, 2 here"
+
+
+def test_quiet_alone_says_so() -> None:
+    verdict = judge(frozenset("a"), frozenset(), 60, None)
+    assert (verdict.fact, verdict.evidence) == (Fact.COMPLETE, "quiet for 60 s, source not asked")
+
+
+def test_a_study_with_nothing_clean_is_withheld() -> None:
+    assert judge(frozenset(), frozenset("a"), 60, None).fact is Fact.NOTHING_CLEAN
+
+
+def test_a_study_is_due_when_quiet_and_not_before() -> None:
+    studies = OpenStudies()
+    assert studies.arrived(KEY, None, 10, now=100)
+    assert not studies.arrived(KEY, None, 10, now=105)
+    assert studies.due(114.9) == []
+    assert studies.due(115) == [KEY]
+
+
+def test_an_open_association_that_carries_it_keeps_a_study_open() -> None:
+    studies = OpenStudies()
+    studies.arrived(KEY, 1, 10, now=0)
+    studies.arrived(KEY, 2, 10, now=0)
+    studies.association_closed(1)
+    assert studies.due(1000) == []
+    studies.association_closed(2)
+    assert studies.due(1000) == [KEY]
+
+
+def test_an_association_that_moved_on_carries_it_no_longer() -> None:
+    studies = OpenStudies()
+    studies.arrived(KEY, 1, 10, now=0)
+    studies.idle_association(1, KEY)
+    assert studies.due(10) == [KEY]
+
+
+def test_a_running_move_keeps_a_study_open_and_its_end_starts_the_quiet_time() -> None:
+    studies = OpenStudies()
+    studies.move_started(KEY, 10, now=0)
+    assert studies.due(1000) == []
+    studies.move_ended(KEY, now=1000)
+    assert studies.due(1009) == []
+    assert studies.due(1010) == [KEY]
+
+
+def test_a_closed_study_is_forgotten() -> None:
+    studies = OpenStudies()
+    studies.arrived(KEY, 1, 10, now=0)
+    studies.close(KEY)
+    studies.association_closed(1)
+    assert len(studies) == 0
+    assert studies.due(1000) == []
+
+
+@pytest.mark.parametrize(("attempts", "least", "most"), [(0, 0, 0), (1, 3.75, 6.25), (2, 7.5, 12.5), (50, 675, 1125)])
+def test_backoff_doubles_up_to_its_limit(attempts: int, least: float, most: float) -> None:
+    assert backoff(attempts, 5, 900, 0.0) == pytest.approx(least)
+    assert backoff(attempts, 5, 900, 1.0) == pytest.approx(most)
