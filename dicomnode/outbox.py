@@ -299,11 +299,16 @@ class Outbox:
             if os.fstat(fd).st_size < location.data_offset + location.data_length:
                 raise _unreadable(location)
             length = skip + location.data_length
-            with mmap.mmap(fd, length, access=mmap.ACCESS_READ, offset=start) as mapped, memoryview(mapped) as whole:
-                with whole[skip:] as view:
-                    yield view
+            mapped = mmap.mmap(fd, length, access=mmap.ACCESS_READ, offset=start)
         finally:
             os.close(fd)
+        view = memoryview(mapped)[skip:]
+        try:
+            yield view
+        finally:
+            view.release()
+            with suppress(BufferError):  # a slice that outlives the block keeps the mapping alive
+                mapped.close()
 
     def delete_study(self, project: str, study_key: str, known: Mapping[str, int] | None = None) -> bool:
         """Delete a study's segments; False, and nothing deleted, while one is leased.

@@ -101,7 +101,7 @@ def locate(segment: str, offset: int, shape: Shape, tail_length: int) -> Locatio
         length=HEADER.size + shape.length + tail_length,
         data_offset=data_offset,
         data_length=shape.length,
-        data_set_offset=data_offset + shape.data_set_offset,
+        data_set_offset=shape.data_set_offset,
     )
 
 

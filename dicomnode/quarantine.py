@@ -1,0 +1,236 @@
+"""The quarantine: withheld originals, sealed, waiting for a person.
+
+A file is <project>/<quarantine id>.sealed: magic, length of the header, header (pseudonymous JSON, in
+the clear but authenticated with every chunk), then chunks of length and AES-256-GCM data: first the
+C-STORE command, then the data set in chunks of 1 MiB. A file gets its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import struct
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dicomnode import disk
+from dicomnode.errors import CannotKeep, KeyFileError, SealBroken
+from dicomnode.keys import ProjectKeys
+from dicomnode.model import Buffer, Origin, Reason, Received, Withheld
+from dicomnode.sealing import CHUNK_BYTES, SALT_BYTES, TAG_BYTES, Chunks, in_chunks
+
+MAGIC = b"DCMNQUA\x01"
+PREFIX = struct.Struct("<8sI")
+CHUNK = struct.Struct("<I")
+OVERHEAD = CHUNK.size + TAG_BYTES
+LABEL = "quarantine"
+SUFFIX = ".sealed"
+UNFINISHED = ".unfinished"
+MOST_HEADER = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A sealed file whose header and command have been read and authenticated."""
+
+    withheld: Withheld
+    received: Received
+    chunks: Chunks
+
+
+class Quarantine:
+    """All sealed originals below one directory. Safe for use from several threads.
+
+    `older` maps key ids of former keys to these keys, so that what was sealed before a rotation can be opened.
+    """
+
+    def __init__(
+        self, directory: Path, keys: Mapping[str, ProjectKeys], older: Mapping[str, ProjectKeys] | None = None
+    ) -> None:
+        self.directory = directory
+        self._keys = keys
+        self._older = older or {}
+        self._made: set[Path] = set()
+        self.damaged: list[str] = []  # files that recover() could not authenticate: <project>/<file name>
+
+    def seal(self, w: Withheld, received: Received, parts: Iterable[Buffer]) -> Withheld:
+        """Seal an original; durable on return. Returns `w` with the data set's length; raises CannotKeep.
+
+        A file of that quarantine id that is there already is kept: the id follows from the content.
+        """
+        folder = self._folder(w.project)
+        path = folder / (_file_name(w.quarantine) + SUFFIX)
+        if path.exists():
+            disk.sync_directory(folder)
+            return replace(w, length=_data_length(path))
+        unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+        fd = disk.create(unfinished)
+        try:
+            with closing(_Descriptor(fd)):
+                length = self._write(fd, w, received, parts)
+                disk.sync(fd)
+            disk.rename(unfinished, path)
+            disk.sync_directory(folder)
+        except BaseException:
+            with suppress(CannotKeep):
+                disk.unlink(unfinished)
+            raise
+        return replace(w, length=length)
+
+    def _write(self, fd: int, w: Withheld, received: Received, parts: Iterable[Buffer]) -> int:
+        keys = self._keys[w.project]
+        salt = secrets.token_bytes(SALT_BYTES)
+        told = {**asdict(w), "reason": str(w.reason), "key_id": keys.key_id, "salt": salt.hex()}
+        del told["length"]
+        header = json.dumps(told, separators=(",", ":")).encode()
+        chunks = Chunks(keys.seal, LABEL, salt, header)
+        command = chunks.seal(json.dumps(asdict(received)).encode())
+        offset = disk.write(fd, [PREFIX.pack(MAGIC, len(header)), header, CHUNK.pack(len(command)), command], 0)
+        length = 0
+        for plain, last in in_chunks(parts):
+            sealed = chunks.seal(plain, last=last)
+            offset = disk.write(fd, [CHUNK.pack(len(sealed)), sealed], offset)
+            length += len(plain)
+        return length
+
+    def _folder(self, project: str) -> Path:
+        """The project's directory; its name is durable when this returns."""
+        folder = self.directory / _file_name(project)
+        if folder not in self._made:
+            existed = folder.is_dir()
+            disk.make_directory(folder)
+            if existed:
+                disk.sync_directory(self.directory)
+            self._made.add(folder)
+        return folder
+
+    def recover(self, known: Collection[str] = ()) -> Iterator[Withheld]:
+        """Yield what is sealed and not in `known` (quarantine ids); delete unfinished files.
+
+        Call it before the first seal(). Files that do not authenticate are kept and named in `damaged`.
+        """
+        for project in self._keys:
+            folder = self.directory / project
+            for path in sorted(folder.glob("*" + UNFINISHED)):
+                disk.unlink(path)
+            found = [path for path in sorted(folder.glob("*" + SUFFIX)) if path.stem not in known]
+            if found:
+                disk.sync_directory(folder)
+            for path in found:
+                try:
+                    with path.open("rb") as file:
+                        yield replace(self._open(project, file).withheld, length=_data_length(path))
+                except (SealBroken, KeyFileError):
+                    self.damaged.append(f"{project}/{path.name}")
+
+    def read(self, project: str, quarantine: str) -> tuple[Withheld, Received, Iterator[bytes]]:
+        """Open a sealed original; the iterator yields the data set in chunks, each authenticated before it is given.
+
+        Raises KeyError when there is none, SealBroken, KeyFileError; only an exhausted iterator was whole.
+        """
+        path = self.directory / _file_name(project) / (_file_name(quarantine) + SUFFIX)
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            raise KeyError(quarantine) from None
+        try:
+            opened = self._open(project, file)
+        except BaseException:
+            file.close()
+            raise
+        return replace(opened.withheld, length=_data_length(path)), opened.received, _data(file, opened.chunks)
+
+    def delete(self, project: str, quarantine: str) -> None:
+        """Delete a sealed original for good; a missing one is no error."""
+        folder = self.directory / _file_name(project)
+        disk.unlink(folder / (_file_name(quarantine) + SUFFIX))
+        disk.sync_directory(folder)
+
+    def _open(self, project: str, file: BinaryIO) -> _Opened:
+        header = _header(file)
+        try:
+            told: dict[str, Any] = json.loads(header)
+            key_id, salt = str(told.pop("key_id")), bytes.fromhex(told.pop("salt"))
+            withheld = Withheld(**{**told, "reason": Reason(told["reason"]), "length": 0})
+        except (ValueError, KeyError, TypeError):
+            raise _broken() from None
+        chunks = Chunks(self._key(project, key_id).seal, LABEL, salt, header)
+        command = json.loads(chunks.open(_chunk(file)))
+        received = Received(**{**command, "origin": Origin(**command["origin"])})
+        return _Opened(withheld, received, chunks)
+
+    def _key(self, project: str, key_id: str) -> ProjectKeys:
+        current = self._keys[project]
+        keys = current if current.key_id == key_id else self._older.get(key_id)
+        if keys is None:
+            raise KeyFileError(
+                f"a withheld instance of project {project} was sealed under key {key_id}",
+                "restore that key file from the site's backup",
+            )
+        return keys
+
+
+class _Descriptor:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _file_name(name: str) -> str:
+    if not name or "/" in name or name.startswith("."):
+        raise ValueError("a project or quarantine id cannot be a file name")
+    return name
+
+
+def _broken() -> SealBroken:
+    return SealBroken("a sealed original is damaged or cut short", "receive the instance again from its source")
+
+
+def _header(file: BinaryIO) -> bytes:
+    prefix = file.read(PREFIX.size)
+    if len(prefix) < PREFIX.size:
+        raise _broken()
+    magic, length = PREFIX.unpack(prefix)
+    if magic != MAGIC or length > MOST_HEADER:
+        raise _broken()
+    header = file.read(length)
+    if len(header) < length:
+        raise _broken()
+    return header
+
+
+def _chunk(file: BinaryIO) -> bytes:
+    prefix = file.read(CHUNK.size)
+    length = CHUNK.unpack(prefix)[0] if len(prefix) == CHUNK.size else 0
+    if not TAG_BYTES <= length <= CHUNK_BYTES + TAG_BYTES:
+        raise _broken()
+    sealed = file.read(length)
+    if len(sealed) < length:
+        raise _broken()
+    return sealed
+
+
+def _data(file: BinaryIO, chunks: Chunks) -> Generator[bytes]:
+    with file:
+        end = os.fstat(file.fileno()).st_size
+        last = False
+        while not last:
+            sealed = _chunk(file)
+            last = file.tell() == end
+            yield chunks.open(sealed, last=last)
+
+
+def _data_length(path: Path) -> int:
+    """Length of the data set in a sealed file, from its size: all chunks but the last are full."""
+    with path.open("rb") as file:
+        _header(file)
+        _chunk(file)
+        rest = os.fstat(file.fileno()).st_size - file.tell()
+    number = -(-rest // (CHUNK_BYTES + OVERHEAD))
+    return rest - number * OVERHEAD
