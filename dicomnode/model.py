@@ -143,7 +143,7 @@ class Instance:
 class Location:
     """Where a clean instance lies: byte offsets into its segment file; `data_*` is the Part 10 file.
 
-    `data_set_offset` is where the data set begins, relative to the segment.
+    `data_set_offset` is where the data set begins, relative to the Part 10 file.
     """
 
     segment: str
