@@ -1,0 +1,152 @@
+"""The sections of the configuration file: every key, its type and its default."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from dicomnode.config.values import AETitle, Count, FilePath, Host, ListenPort, Name, Port, Seconds, Size, host, shown
+
+MIB = 1 << 20
+LEAST_PDU = 4096
+LARGEST_PDU = 16 * MIB
+
+
+class Section(BaseModel):
+    """A frozen section; keys that it does not name are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_commented_out(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+class NodeSettings(Section):
+    """Our own application entity and what its associations may use; sizes are bytes."""
+
+    ae_title: AETitle
+    bind: Host
+    port: ListenPort
+    associations: Count = 64
+    associations_per_address: Count = 32
+    pdu: Size = MIB
+    whole: Size = 8 * MIB
+
+    @model_validator(mode="after")
+    def _sensible(self) -> NodeSettings:
+        if not LEAST_PDU <= self.pdu <= LARGEST_PDU:
+            raise ValueError("pdu: must be from 4KiB to 16MiB")
+        if self.associations_per_address > self.associations:
+            raise ValueError("associations_per_address: must not be more than associations")
+        return self
+
+
+class StorageSettings(Section):
+    """Where everything durable lies. `keep` says whether a study's segments stay after it was delivered everywhere."""
+
+    directory: FilePath
+    keep: Literal["none", "segments"] = "none"
+
+
+class QueueSettings(Section):
+    """How much may wait for or be in de-identification at once."""
+
+    bytes: Size = 256 * MIB
+    instances: Count = 64
+
+
+def _address(value: object) -> str:
+    try:
+        return host(value)
+    except ValueError:
+        try:
+            ipaddress.ip_network(str(value), strict=False)
+        except ValueError:
+            raise ValueError(
+                f"must be an IP address, a network such as 10.1.2.0/24 or a host name, not {shown(value)}"
+            ) from None
+        return str(value)
+
+
+class PeerSettings(Section):
+    """A remote application entity; `addresses` may call us under its AE title, its host when not given."""
+
+    ae_title: AETitle
+    host: Host
+    port: Port
+    addresses: tuple[Annotated[str, BeforeValidator(_address)], ...] = ()
+
+
+class CompletionSettings(Section):
+    """When a study counts as complete: `quiet` seconds after its last instance at the earliest."""
+
+    quiet: Seconds = 60.0
+
+
+class ProjectSettings(Section):
+    """Who the images are for. `ae_title` defaults to the node's; without a `source` nothing can be retrieved."""
+
+    rules: FilePath
+    key_file: FilePath | None = None
+    ae_title: AETitle | None = None
+    source: Name | None = None
+    destinations: tuple[Name, ...]
+    completion: CompletionSettings = CompletionSettings()
+    confirm: Literal["status"] = "status"
+
+
+class ForwardSettings(Section):
+    """Sending: the wait between attempts doubles from `first` to `most` seconds; `attempts` limits refusals."""
+
+    associations: Count = 1
+    attempts: Count = 20
+    first: Seconds = 5.0
+    most: Seconds = 900.0
+
+    @model_validator(mode="after")
+    def _sensible(self) -> ForwardSettings:
+        if self.first > self.most:
+            raise ValueError("first: must not be longer than most")
+        return self
+
+
+class TimeoutSettings(Section):
+    """Deadlines in seconds; every wait on the network has one."""
+
+    handshake: Seconds = 10.0
+    idle: Seconds = 60.0
+    stall: Seconds = 30.0
+    answer: Seconds = 300.0
+    connect: Seconds = 10.0
+    silence: Seconds = 1800.0
+    drain: Seconds = 30.0
+
+
+class LogSettings(Section):
+    """`auto` is console on a terminal and JSON lines otherwise."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class File(Section):
+    """The whole file."""
+
+    node: NodeSettings
+    storage: StorageSettings
+    queue: QueueSettings = QueueSettings()
+    peers: dict[Name, PeerSettings]
+    projects: dict[Name, ProjectSettings]
+    forward: ForwardSettings = ForwardSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    log: LogSettings = LogSettings()
+
+
+def key_file(storage: Path, project: str) -> Path:
+    """Where a project's key lies when the configuration names no key_file."""
+    return storage / "keys" / f"{project}.key"
