@@ -44,8 +44,10 @@ def read(name: str, content: bytes) -> Document:
     document = Document(name, {})
     try:
         text = content.decode("utf-8-sig")
+        depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
-            _refuse(document, event)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            _refuse(document, event, depth)
         root = yaml.compose(text, yaml.SafeLoader)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
@@ -55,8 +57,6 @@ def read(name: str, content: bytes) -> Document:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(f"{name}:{line}: not valid YAML: a character that YAML does not allow") from None
-    except RecursionError:
-        raise ConfigError(f"{name}:1: nested too deeply") from None
     if root is None:
         raise ConfigError(f"{name}:1: the file is empty", "start from config/dicomnode.yaml")
     value = _value(document, root, ())
@@ -75,9 +75,11 @@ def _invalid(name: str, error: yaml.MarkedYAMLError) -> ConfigError:
     return ConfigError(f"{name}:{mark.line + 1 if mark else 1}: not valid YAML: {' '.join(problem.split())}", hint)
 
 
-def _refuse(document: Document, event: yaml.Event) -> None:
-    """Anchors can blow up in memory and tags can name code; neither is needed here."""
+def _refuse(document: Document, event: yaml.Event, depth: int) -> None:
+    """Anchors can blow up in memory, tags can name code, depth can exhaust the stack; none is needed here."""
     line = event.start_mark.line + 1 if event.start_mark else 1
+    if depth > DEEPEST:
+        raise ConfigError(f"{document.name}:{line}: nested too deeply")
     if isinstance(event, yaml.AliasEvent) or (isinstance(event, yaml.NodeEvent) and event.anchor):
         raise ConfigError(f"{document.name}:{line}: anchors and aliases (& and *) are not used here", "write it out")
     if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag:
@@ -86,8 +88,6 @@ def _refuse(document: Document, event: yaml.Event) -> None:
 
 def _value(document: Document, node: yaml.Node, path: Path) -> Value:
     document.lines.setdefault(path, node.start_mark.line + 1)
-    if len(path) > DEEPEST:
-        raise document.error(path, "nested too deeply")
     if isinstance(node, yaml.MappingNode):
         return {key: _value(document, value, (*path, key)) for key, value in _pairs(document, node, path)}
     if isinstance(node, yaml.SequenceNode):
