@@ -85,14 +85,6 @@ def _same(instance: Instance, received: Received) -> bool:
 
 
 def _needles(data_sets: list[Dataset]) -> list[tuple[str, bytes]]:
-    keywords = (
-        "PatientName",
-        "PatientID",
-        "AccessionNumber",
-        "StudyInstanceUID",
-        "SeriesInstanceUID",
-        "SOPInstanceUID",
-    )
     found: dict[tuple[str, bytes], None] = {}
     for data_set in data_sets:
         for keyword in IDENTIFYING:
