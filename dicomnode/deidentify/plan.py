@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from dicomnode.deidentify.standard.replacements import code_items
+
 MEMO = 8192
 """So many steps are remembered per table; more keys than that exist only in hostile input."""
+
+OWN_TEXT = re.compile(r"PS3\.15 [0-9]{4}[a-e] [A-Za-z ]{1,40}|dicomnode rules [0-9a-f]{16}")
+"""The values of De-identification Method that are kept from an earlier run."""
+CID_7050 = {
+    "113100": "Basic Application Confidentiality Profile",
+    "113101": "Clean Pixel Data Option",
+    "113102": "Clean Recognizable Visual Features Option",
+    "113103": "Clean Graphics Option",
+    "113104": "Clean Structured Content Option",
+    "113105": "Clean Descriptors Option",
+    "113106": "Retain Longitudinal Temporal Information Full Dates Option",
+    "113107": "Retain Longitudinal Temporal Information Modified Dates Option",
+    "113108": "Retain Patient Characteristics Option",
+    "113109": "Retain Device Identity Option",
+    "113110": "Retain UIDs Option",
+    "113111": "Retain Safe Private Option",
+    "113112": "Retain Institution Identity Option",
+}
+"""De-identification Method codes (PS3.16 CID 7050), scheme DCM."""
 
 
 class Action(IntEnum):
@@ -148,9 +170,19 @@ class Plan:
         return self.refused(sop_class)
 
     def declared_text(self, previous: str) -> str:
-        """The new value of (0012,0063), backslash-separated, given the previous one ("" when there was none)."""
-        raise NotImplementedError
+        """The new value of (0012,0063), backslash-separated, given the previous one ("" when there was none).
 
-    def declared_codes(self, previous: list[str], implicit: bool) -> bytes:
-        """The encoded items of (0012,0064), given the code values (scheme DCM) of the previous items."""
-        raise NotImplementedError
+        Of the previous value only what a node like this one wrote stays: the rest is free text.
+        """
+        kept = [text for text in previous.split("\\") if OWN_TEXT.fullmatch(text.strip(" \0"))]
+        texts = [text.strip(" \0") for text in kept]
+        return "\\".join([*texts, *(text for text in self.methods.text if text not in texts)])
+
+    def declared_codes(self, previous: Sequence[str], implicit: bool) -> bytes:
+        """The encoded items of (0012,0064), given the code values (scheme DCM) of the previous items.
+
+        b"" when nothing can be claimed: then the sequence is left out.
+        """
+        ours = dict(self.methods.codes)
+        kept = [(value, CID_7050[value]) for value in previous if value in CID_7050 and value not in ours]
+        return code_items([*dict.fromkeys(kept), *self.methods.codes], implicit)

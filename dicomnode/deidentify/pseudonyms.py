@@ -1,0 +1,89 @@
+"""Pseudonyms: HMACs under the project's key, so that the same value is always the same pseudonym (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dicomnode.deidentify.values import is_well_known_uid
+from dicomnode.keys import base32, keyed_digest
+
+DEFAULT_TEMPLATE = "{hash:10}"
+TEMPLATE_LIMITS = {"patient_id": 64, "patient_name": 64, "accession": 16, "study_id": 16}
+"""Characters that the attribute may have (LO, a component group of PN, SH)."""
+HASH = re.compile(r"\{hash(?::([0-9]{1,2}))?\}")
+HASH_LENGTH = 52
+LEAST_HASH = 8
+CACHED = 65536
+PADDING = " \0"
+
+
+def check_template(name: str, template: str) -> str:
+    """What is wrong with a template; "" when nothing is. An empty one empties the attribute."""
+    if not template:
+        return "a patient needs an ID" if name == "patient_id" else ""
+    found = HASH.findall(template)
+    if len(found) != 1:
+        return "it must have {hash} or {hash:N} once"
+    if not LEAST_HASH <= int(found[0] or DEFAULT_LENGTH) <= HASH_LENGTH:
+        return f"the hash must have {LEAST_HASH} to {HASH_LENGTH} characters"
+    rest = HASH.sub("", template)
+    if not re.fullmatch(r"[A-Za-z0-9 ._^+:/#-]*", rest) or template != template.strip():
+        return "beside the hash only letters, digits and . _ - ^ + : / # are possible"
+    if len(rest) + int(found[0] or DEFAULT_LENGTH) > TEMPLATE_LIMITS[name]:
+        return f"the result is longer than {TEMPLATE_LIMITS[name]} characters"
+    return ""
+
+
+DEFAULT_LENGTH = 10
+"""The characters of {hash} without a number: 50 bits."""
+
+
+class Pseudonyms:
+    """The pseudonyms of one project; `key` is `ProjectKeys.pseudonym`, `templates` come from the plan."""
+
+    def __init__(self, key: bytes, templates: Mapping[str, str]) -> None:
+        self._key = key
+        self._templates = dict(templates)
+        self._uids: dict[str, str] = {}
+
+    def uid(self, original: str) -> str:
+        """`2.25.` and a UUID version 8 as an integer (PS3.5 B.2); a well-known UID and "" come back as they are."""
+        value = original.strip(PADDING)
+        known = self._uids.get(value)
+        if known is None:
+            known = value if not value or is_well_known_uid(value) else self._new_uid(value)
+            if len(self._uids) >= CACHED:
+                self._uids.clear()
+            self._uids[value] = known
+        return known
+
+    def patient(self, patient_id: str, study_uid: str) -> str:
+        """The hash of a patient (52 characters); an empty Patient ID is keyed by the original Study Instance UID."""
+        value = patient_id.strip(PADDING)
+        if value:
+            return self._hash("patient", value)
+        return self._hash("patient of study", study_uid.strip(PADDING))
+
+    def render(self, attribute: str, original: str, patient_hash: str) -> str:
+        """The value to write for a templated attribute (patient_id, patient_name, accession, study_id).
+
+        Accession number and study ID are keyed by themselves; empty ones stay empty.
+        """
+        template = self._templates[attribute]
+        if attribute in ("patient_id", "patient_name"):
+            return _fill(template, patient_hash)
+        value = original.strip(PADDING)
+        return _fill(template, self._hash(attribute, value)) if value else ""
+
+    def _hash(self, label: str, value: str) -> str:
+        return base32(keyed_digest(self._key, label, value.encode()))
+
+    def _new_uid(self, value: str) -> str:
+        number = int.from_bytes(keyed_digest(self._key, "uid", value.encode())[:16], "big")
+        number = number & ~(0xF << 76) | 0x8 << 76
+        return f"2.25.{number & ~(0x3 << 62) | 0x2 << 62}"
+
+
+def _fill(template: str, digest: str) -> str:
+    return HASH.sub(lambda match: digest[: int(match[1] or DEFAULT_LENGTH)], template)

@@ -1,0 +1,208 @@
+"""From the rules and the standard's data to a step: the table's code, the Type, the VR.
+
+An attribute is looked up in this order: groups that no data set may have and private groups; the four attributes that
+declare the de-identification; the rules' own overrides; the templates; Table E.1-1 with the options chosen; then the
+VR, for what the table does not name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from dicomnode.deidentify.plan import Action, Needle, Step, Steps
+from dicomnode.deidentify.standard import dictionary, replacements, tables
+from dicomnode.deidentify.standard.types import Node, iod_of
+
+DECLARED = frozenset([0x00120062, 0x00120063, 0x00120064, 0x00280303])
+"""Patient Identity Removed, De-identification Method (Code Sequence), Longitudinal Temporal Information Modified."""
+TEMPLATED = {0x00100010: "patient_name", 0x00100020: "patient_id", 0x00080050: "accession", 0x00200010: "study_id"}
+BOOKED = frozenset([*TEMPLATED, 0x00080018, 0x0020000D, 0x0020000E])
+FOREIGN_GROUPS = frozenset([0x0000, 0x0002, 0x0004])
+PERSON_NAME = "X/Z/D"
+"""How a PN, DA, TM or DT outside the table is treated: as the Type allows."""
+DONE_BY = ("uids", "device", "institution", "patient", "full")
+"""The options whose K is honoured here; their C (AE titles, free text) keeps the Basic Profile's code."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a rules file decided: options by column name, actions by tag, templates, classes to withhold or accept."""
+
+    name: str
+    options: frozenset[str] = frozenset()
+    overrides: Mapping[int, Action] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+    withhold: frozenset[str] = frozenset()
+    accept: frozenset[str] = frozenset()
+
+
+def letter(code: str, type_: str | None) -> str:
+    """One of X, Z, D, U, K for a code of the table under a Type.
+
+    `type_` is 1, 1C, 2 or 2C, "" for Type 3 and attributes that the IOD does not have, None when the SOP class is
+    not known: then D before Z before X. A plain X or Z gives way only where the IOD would not be valid:
+    X of Type 1 becomes D and of Type 2 Z, Z of Type 1 or 1C becomes D.
+    """
+    allowed = code.replace("U*", "U").split("/")
+    strictest = next((a for a in ("U", "D", "Z", "X") if a in allowed), "K")
+    mildest = next((a for a in ("X", "Z", "D") if a in allowed), strictest)
+    if code in ("U", "D", "K") or type_ is None:
+        return strictest
+    if type_ == "1" or (type_ == "1C" and strictest in ("U", "D", "Z") and code != "X/Z"):
+        return "U" if strictest == "U" else "D"
+    if type_ == "2" or (type_ == "2C" and code != "X"):
+        return "Z"
+    return mildest
+
+
+class Resolver:
+    """Makes the steps of SOP classes; pure, and the same for the same choices."""
+
+    def __init__(self, choices: Choices) -> None:
+        self._choices = choices
+        self._needles = {tag: Needle[kind] for tag, kind in tables.needles().items()}
+
+    def steps(self, sop_class: str) -> Steps:
+        """The steps at the top level of a SOP class."""
+        root = iod_of(sop_class)
+        known = root is not None
+        below: list[Steps] = []
+        nowhere = Node()
+        elsewhere = Steps(partial(self._step, sop_class, nowhere if known else None, False), lambda _: below[0])
+        below.append(elsewhere)
+
+        def place(node: Node, top: bool) -> Steps:
+            def into(tag: int) -> Steps:
+                found = node.sequences.get(tag)
+                return place(found, False) if found is not None else elsewhere
+
+            return Steps(partial(self._step, sop_class, node if known else None, top), into)
+
+        return place(root or nowhere, True)
+
+    def refuses(self, sop_class: str) -> bool:
+        """Whether instances of the class are withheld."""
+        if sop_class not in dictionary.storage_classes() or sop_class in self._choices.withhold:
+            return True
+        return sop_class in tables.withheld_classes() and sop_class not in self._choices.accept
+
+    def _step(self, sop_class: str, node: Node | None, top: bool, tag: int, vr: str) -> Step:
+        action, reason = self._action(node, tag, vr)
+        dummy = implicit = None
+        if action is Action.DUMMY:
+            action, dummy, implicit = self._dummy(sop_class, tag, vr)
+        return Step(
+            action=action,
+            needle=self._needle(tag, vr, action),
+            keyword=dictionary.keyword_of(tag),
+            book=top and tag in BOOKED and action in (Action.PSEUDONYM, Action.UID),
+            attribute=TEMPLATED.get(tag) if action is Action.PSEUDONYM else None,
+            dummy=dummy,
+            implicit=implicit,
+            reason=reason,
+        )
+
+    def _action(self, node: Node | None, tag: int, vr: str) -> tuple[Action, str]:
+        group = tag >> 16
+        if group & 1:
+            return Action.REMOVE, "private attributes, Table E.1-1: X"
+        if group in FOREIGN_GROUPS or tag & 0xFFFF == 0:
+            return Action.REMOVE, "not part of a data set (PS3.5 section 7)"
+        if tag in DECLARED:
+            return Action.REMOVE, "written anew (PS3.15 E.1.1)"
+        override = self._choices.overrides.get(tag)
+        if override is not None:
+            return _override(override, tag, vr), "the rules say so"
+        if TEMPLATED.get(tag) in self._choices.templates:
+            textual = vr in dictionary.TEXT or vr == "UN"
+            return (Action.PSEUDONYM if textual else Action.EMPTY), "a pseudonym by the rules' template"
+        row = tables.row_of(tag)
+        if row is not None:
+            code, why = self._code(row)
+            got = letter(code, None if node is None else node.types.get(tag, ""))
+            type_ = "unknown" if node is None else node.types.get(tag, "3")
+            return _by_letter(got, tag, vr), f"{row.reason}: {code}{why}; Type {type_}: {got}"
+        return self._by_vr(node, tag, vr)
+
+    def _code(self, row: tables.Row) -> tuple[str, str]:
+        """The code of a row under the options, and which option gave it."""
+        for option in DONE_BY:
+            if option in self._choices.options and row.options.get(option) == "K":
+                return "K", f" ({option})"
+        return row.basic, ""
+
+    def _by_vr(self, node: Node | None, tag: int, vr: str) -> tuple[Action, str]:
+        said = dictionary.vr_of(tag)
+        if not dictionary.is_known(tag):
+            gone = vr in dictionary.TEXT or vr in ("UN", "OB")
+            kept = Action.RECURSE if vr == "SQ" else Action.KEEP
+            return (Action.REMOVE if gone else kept), "neither in Table E.1-1 nor in the dictionary"
+        if "PN" in (vr, said) or vr in dictionary.DATES or said in dictionary.DATES:
+            full = "full" in self._choices.options and "PN" not in (vr, said)
+            got = letter("K" if full else PERSON_NAME, None if node is None else node.types.get(tag, ""))
+            return _by_letter(got, tag, vr), f"by VR {vr}: {got}"
+        if "UI" in (vr, said):
+            if tag in tables.class_uids() and vr in ("UI", "UN"):
+                return Action.KEEP, "a class, transfer syntax or coding scheme"
+            return _by_letter("K" if "uids" in self._choices.options else "U", tag, vr), "by VR UI"
+        if vr in dictionary.TEXT and said not in dictionary.TEXT and said != "UN":
+            return Action.REMOVE, f"text where the dictionary says {said}"
+        return _by_letter("K", tag, vr), "not in Table E.1-1"
+
+    def _needle(self, tag: int, vr: str, action: Action) -> Needle:
+        if action in (Action.KEEP, Action.CHECK, Action.RECURSE):
+            return Needle.NONE
+        if tag in self._needles:
+            return self._needles[tag]
+        vrs = (vr, dictionary.vr_of(tag))
+        if "PN" in vrs:
+            return Needle.NAME
+        return Needle.UID if "UI" in vrs and tag not in tables.class_uids() else Needle.NONE
+
+    def _dummy(self, sop_class: str, tag: int, vr: str) -> tuple[Action, bytes | None, bytes | None]:
+        """The replacement for an attribute in the VR of the file; what has none is removed."""
+        said = dictionary.vr_of(tag)
+        if said == "SQ" and vr in ("SQ", "UN"):
+            records = replacements.items_for(tag, sop_class)
+            if records == "items":
+                return Action.RECURSE, None, None
+            if isinstance(records, list):
+                implicit = replacements.items(records, implicit=True)
+                return Action.DUMMY, replacements.items(records, False) if vr == "SQ" else implicit, implicit
+            return Action.REMOVE, None, None
+        if "SQ" in (vr, said):
+            return Action.REMOVE, None, None
+        value = replacements.value_for(tag, said if vr == "UN" else vr)
+        return Action.DUMMY, value, value
+
+
+def _by_letter(got: str, tag: int, vr: str) -> Action:
+    if got == "K":
+        return _keep(tag, vr)
+    if got == "U" and dictionary.vr_of(tag) == "SQ":
+        return Action.RECURSE if vr in ("SQ", "UN") else Action.REMOVE
+    if got == "U" or (got == "D" and "UI" in (vr, dictionary.vr_of(tag))):
+        return Action.UID if vr in ("UI", "UN") else Action.REMOVE
+    return {"X": Action.REMOVE, "Z": Action.EMPTY, "D": Action.DUMMY}[got]
+
+
+def _keep(tag: int, vr: str) -> Action:
+    """KEEP, RECURSE or CHECK; a person name or a text under a VR that the dictionary does not give is not kept."""
+    said = dictionary.vr_of(tag)
+    if vr == "SQ" or (vr == "UN" and said == "SQ"):
+        return Action.RECURSE
+    if (vr == "PN" and said != "PN") or (vr in dictionary.TEXT and said not in dictionary.TEXT and said != "UN"):
+        return Action.REMOVE
+    return Action.CHECK if vr in dictionary.DATES or said in dictionary.DATES else Action.KEEP
+
+
+def _override(action: Action, tag: int, vr: str) -> Action:
+    if action is Action.KEEP:
+        return _keep(tag, vr)
+    if action is Action.UID:
+        return Action.UID if vr in ("UI", "UN") else Action.REMOVE
+    if action is Action.DUMMY and "UI" in (vr, dictionary.vr_of(tag)):
+        return Action.UID if vr in ("UI", "UN") else Action.REMOVE
+    return action

@@ -1,0 +1,272 @@
+"""A rules file (YAML) read strictly and compiled to a plan; every error names file, line and the nearest right word."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import yaml
+
+from dicomnode.deidentify.plan import CID_7050, Action, Methods, Plan
+from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
+from dicomnode.deidentify.resolve import Choices, Resolver
+from dicomnode.deidentify.standard import dictionary, replacements, tables
+from dicomnode.errors import RulesError
+
+METHOD = 1
+"""Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
+KEYS = ("profile", "options", "templates", "attributes", "withhold", "accept")
+ACTIONS = {
+    "keep": Action.KEEP,
+    "remove": Action.REMOVE,
+    "empty": Action.EMPTY,
+    "dummy": Action.DUMMY,
+    "uid": Action.UID,
+}
+NOT_BUILT = {
+    "retain_safe_private": "private attributes are always removed",
+    "retain_longitudinal_modified_dates": "dates are removed, or kept with retain_longitudinal_full_dates",
+    "clean_descriptors": "descriptions are removed; keep a single one under attributes",
+    "clean_structured_content": "the content of structured reports is replaced",
+    "clean_graphics": "graphics and overlays are removed",
+}
+"""Options whose cleaning this version cannot do, and what happens without them."""
+CLAIMS = {
+    "uids": ("113110", "Retain UIDs Option"),
+    "device": ("113109", "Retain Device Identity Option"),
+    "institution": ("113112", "Retain Institution Identity Option"),
+    "patient": ("113108", "Retain Patient Characteristics Option"),
+    "full": ("113106", "Retain Full Dates Option"),
+}
+FIXED = {
+    0x00100020: "its pseudonym is set by templates: patient_id",
+    0x00080016: "without it nobody can read the instance",
+    0x00080005: "without it no text can be read",
+    0x00120062: "the node writes it",
+    0x00120063: "the node writes it",
+    0x00120064: "the node writes it",
+    0x00280303: "the node writes it",
+}
+"""Attributes that the rules cannot decide, and why."""
+NEVER_KEPT = frozenset([0x00100010, 0x00100030])
+KEY_UIDS = frozenset([0x00080018, 0x0020000D, 0x0020000E])
+Node = yaml.Node
+
+
+def load(path: Path) -> Plan:
+    """Read and compile a rules file; raises RulesError on one line ("FILE:LINE: what; what to do")."""
+    return build(_Reader(path).choices(), path.stem)
+
+
+def build(choices: Choices, name: str) -> Plan:
+    """Compile choices to a plan."""
+    resolver = Resolver(choices)
+    digest = _digest(choices)
+    return Plan(
+        name=name,
+        digest=digest,
+        templates=dict(choices.templates),
+        options=frozenset(long for long, short in tables.OPTIONS.items() if short in choices.options),
+        methods=_methods(choices, digest),
+        resolver=resolver.steps,
+        refused=resolver.refuses,
+    )
+
+
+def _digest(choices: Choices) -> str:
+    """Hex SHA-256 over everything that decides the output: choices, data, dictionaries, method."""
+    said = {
+        "method": METHOD,
+        "data": tables.digest(),
+        "dictionary": dictionary.digest(),
+        "options": sorted(choices.options),
+        "overrides": sorted((tag, int(action)) for tag, action in choices.overrides.items()),
+        "templates": dict(choices.templates),
+        "withhold": sorted(choices.withhold),
+        "accept": sorted(choices.accept),
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _methods(choices: Choices, digest: str) -> Methods:
+    """What may be claimed: with an attribute kept that the table removes, no profile."""
+    weaker = any(
+        action is Action.KEEP and (row := tables.row_of(tag)) is not None and row.basic != "K"
+        for tag, action in choices.overrides.items()
+    )
+    options = [] if weaker else [CLAIMS[option] for option in CLAIMS if option in choices.options]
+    claim = "Basic Profile with exceptions" if weaker else "Basic Profile"
+    codes = [] if weaker else [("113100", "Basic Application Confidentiality Profile")]
+    codes += [(value, CID_7050[value]) for value, _ in options]
+    texts = [f"{tables.EDITION} {claim}", *(f"{tables.EDITION} {text}" for _, text in options)]
+    return Methods(
+        text=(*texts, f"dicomnode rules {digest[:16]}"),
+        codes=tuple(codes),
+        longitudinal="UNMODIFIED" if "full" in choices.options else "REMOVED",
+    )
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The hint that names the nearest right word, or all of them where there are few."""
+    known = sorted(words)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"use one of {', '.join(known)}" if len(known) <= 12 else ""
+
+
+class _Reader:
+    """Walks the YAML nodes of one file, which know their lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def choices(self) -> Choices:
+        root = self._mapping(self._document(), "the rules")
+        for key, (line, _) in root.items():
+            if key not in KEYS:
+                raise self._wrong(line, f"unknown key '{key}'", nearest(key, KEYS))
+        if "profile" not in root:
+            raise self._wrong(1, "the key 'profile' is missing", "add: profile: basic")
+        line, profile = root["profile"]
+        if self._text(profile) != "basic":
+            raise self._wrong(line, f"unknown profile '{self._text(profile)}'", "use basic")
+        return Choices(
+            name=self._path.stem,
+            options=self._options(root.get("options")),
+            overrides=self._attributes(root.get("attributes")),
+            templates=self._templates(root.get("templates")),
+            withhold=self._classes(root.get("withhold"), dictionary.storage_classes()),
+            accept=self._classes(root.get("accept"), tables.withheld_classes()),
+        )
+
+    def _wrong(self, line: int, what: str, hint: str = "") -> RulesError:
+        return RulesError(f"{self._path}:{line}: {what}", hint)
+
+    def _document(self) -> Node:
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise RulesError(f"rules file {self._path} does not exist", "name one that does, like basic.yaml") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RulesError(f"rules file {self._path} cannot be read ({type(error).__name__})") from None
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise self._wrong(line, f"not valid YAML: {error.problem}", "check indentation and quotes") from None
+        except yaml.YAMLError:
+            raise self._wrong(1, "not valid YAML", "check for control characters") from None
+        if node is None:
+            raise self._wrong(1, "the file is empty", "add: profile: basic")
+        return node
+
+    def _mapping(self, node: Node, what: str) -> dict[str, tuple[int, Node]]:
+        if not isinstance(node, yaml.MappingNode):
+            raise self._wrong(node.start_mark.line + 1, f"{what} must be keys with values", "write: key: value")
+        found: dict[str, tuple[int, Node]] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            text = self._text(key)
+            if text in found:
+                raise self._wrong(line, f"'{text}' is there twice", "keep one of the two")
+            found[text] = (line, value)
+        return found
+
+    def _text(self, node: Node) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._wrong(node.start_mark.line + 1, "a single word is expected here")
+        return str(node.value)
+
+    def _words(self, node: Node, what: str) -> list[tuple[int, str]]:
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
+            return []
+        if not isinstance(node, yaml.SequenceNode):
+            raise self._wrong(node.start_mark.line + 1, f"{what} must be a list", f"write: {what}: [...]")
+        return [(item.start_mark.line + 1, self._text(item)) for item in node.value]
+
+    def _options(self, given: tuple[int, Node] | None) -> frozenset[str]:
+        if given is None:
+            return frozenset()
+        words = self._words(given[1], "options")
+        names = {word for _, word in words}
+        if {"retain_longitudinal_full_dates", "retain_longitudinal_modified_dates"} <= names:
+            raise self._wrong(given[0], "full and modified dates exclude each other", "choose one (PS3.15 E.3.6)")
+        for line, word in words:
+            if word not in tables.OPTIONS:
+                raise self._wrong(line, f"unknown option '{word}'", nearest(word, tables.OPTIONS))
+            if word in NOT_BUILT:
+                raise self._wrong(line, f"option '{word}' cannot be honoured yet", f"leave it out: {NOT_BUILT[word]}")
+        return frozenset(tables.OPTIONS[word] for word in names)
+
+    def _templates(self, given: tuple[int, Node] | None) -> dict[str, str]:
+        templates = dict.fromkeys(TEMPLATE_LIMITS, DEFAULT_TEMPLATE)
+        for name, (line, node) in (self._mapping(given[1], "templates") if given else {}).items():
+            if name not in TEMPLATE_LIMITS:
+                raise self._wrong(line, f"unknown template '{name}'", nearest(name, TEMPLATE_LIMITS))
+            problem = check_template(name, self._text(node))
+            if problem:
+                raise self._wrong(line, f"template {name}: {problem}", "write for example: '{hash:10}'")
+            templates[name] = self._text(node)
+        return templates
+
+    def _attributes(self, given: tuple[int, Node] | None) -> dict[int, Action]:
+        overrides: dict[int, Action] = {}
+        for word, (line, node) in (self._mapping(given[1], "attributes") if given else {}).items():
+            tag = self._tag(line, word)
+            action = ACTIONS.get(self._text(node).lower())
+            if action is None:
+                raise self._wrong(line, f"unknown action '{self._text(node)}'", nearest(self._text(node), ACTIONS))
+            problem = _forbidden(tag, action)
+            if problem:
+                raise self._wrong(line, f"'{word}: {self._text(node)}' is not possible", problem)
+            if tag in overrides:
+                raise self._wrong(line, f"'{word}' is there twice", "keep one of the two")
+            overrides[tag] = action
+        return overrides
+
+    def _tag(self, line: int, word: str) -> int:
+        match = re.fullmatch(r"\(([0-9A-Fa-f]{4}),\s?([0-9A-Fa-f]{4})\)", word)
+        if match:
+            return int(match[1] + match[2], 16)
+        tag = dictionary.keywords().get(word)
+        if tag is None:
+            hint = nearest(word, dictionary.keywords()) or "write a DICOM keyword or a tag like (0008,1030) in quotes"
+            raise self._wrong(line, f"unknown attribute '{word}'", hint)
+        return tag
+
+    def _classes(self, given: tuple[int, Node] | None, allowed: Collection[str]) -> frozenset[str]:
+        """SOP classes by UID or by keyword (CTImageStorage)."""
+        names = {name: uid for uid, name in dictionary.storage_classes().items() if uid in allowed}
+        found = set()
+        for line, word in self._words(given[1], "the list of SOP classes") if given else ():
+            uid = names.get(word, word)
+            if uid not in allowed:
+                raise self._wrong(line, f"unknown SOP class '{word}'", nearest(word, names))
+            found.add(uid)
+        return frozenset(found)
+
+
+def _forbidden(tag: int, action: Action) -> str:
+    """Why the rules cannot say this of an attribute; "" when they can."""
+    group = tag >> 16
+    if tag in FIXED:
+        return FIXED[tag]
+    if group & 1:
+        return "private attributes are always removed"
+    if group in (0, 2, 4) or group >= 0x7F00 or tag & 0xFFFF == 0:
+        return "it is not for the rules to decide"
+    if action is Action.KEEP and tag in NEVER_KEPT:
+        return "it is never kept (PS3.15 E.2)"
+    if tag in KEY_UIDS and action not in (Action.KEEP, Action.UID):
+        return "use keep or uid: an instance must have it"
+    vr = dictionary.vr_of(tag)
+    if action is Action.UID and vr != "UI":
+        return f"its VR is {vr}, not UI"
+    if action is Action.DUMMY and vr == "SQ" and not isinstance(replacements.items_for(tag, ""), list):
+        return "there is no replacement for this sequence; use remove or empty"
+    return ""

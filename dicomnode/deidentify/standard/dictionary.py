@@ -1,0 +1,71 @@
+"""The data dictionary (PS3.6): pydicom's, and of Table E.1-1 what is younger than it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+
+from pydicom import datadict
+from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
+from pydicom._uid_dict import UID_dictionary
+from pynetdicom import sop_class
+
+from dicomnode.deidentify.standard.tables import retired_classes, rows
+
+TEXT = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
+"""Value representations that are character strings (PS3.5 section 6.2)."""
+DATES = frozenset(["DA", "TM", "DT"])
+SEVERAL = {"US or SS": "US", "OB or OW": "OW", "US or SS or OW": "US", "US or OW": "US", "NONE": "UN"}
+
+
+def vr_of(tag: int) -> str:
+    """The VR that the dictionary gives an attribute; of several the first that reads any value; UN when unknown."""
+    if tag >> 16 & 1:
+        return "LO" if 0x10 <= tag & 0xFFFF <= 0xFF else "UN"
+    if tag & 0xFFFF == 0:
+        return "UL"
+    try:
+        vr = datadict.dictionary_VR(tag)
+    except KeyError:
+        row = rows().get(f"{tag:08X}")
+        return row.vr if row is not None and row.vr else "UN"
+    return SEVERAL.get(vr, vr)
+
+
+def keyword_of(tag: int) -> str:
+    """The keyword of an attribute; the tag as (gggg,eeee) where it has none."""
+    row = rows().get(f"{tag:08X}")
+    return datadict.keyword_for_tag(tag) or (
+        row.keyword if row is not None else f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    )
+
+
+def is_known(tag: int) -> bool:
+    """Whether the attribute is in Table E.1-1 or in the dictionary."""
+    return f"{tag:08X}" in rows() or datadict.dictionary_has_tag(tag) or datadict.repeater_has_tag(tag)
+
+
+@cache
+def keywords() -> dict[str, int]:
+    """Every keyword and its tag."""
+    known = {row.keyword: int(tag, 16) for tag, row in rows().items() if tag != "private" and "x" not in tag}
+    return {**datadict.keyword_dict, **known}
+
+
+@cache
+def storage_classes() -> dict[str, str]:
+    """The public storage SOP classes that are understood: UID and name."""
+    current = {uid: name for name, uid in sop_class._STORAGE_CLASSES.items()}
+    return {**current, **{uid: UID_dictionary[uid][0] for uid in retired_classes()}}
+
+
+@cache
+def digest() -> str:
+    """Hex SHA-256 over the dictionaries of the libraries: they decide part of the output."""
+    parts = [
+        *sorted(f"{tag:08X} {entry}" for tag, entry in DicomDictionary.items()),
+        *sorted(f"{tag} {entry}" for tag, entry in RepeatersDictionary.items()),
+        *sorted(f"{uid} {entry[1]}" for uid, entry in UID_dictionary.items()),
+        *sorted(storage_classes()),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,165 @@
+"""Values by VR: text and its character sets, person names, dates and times, UIDs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from pydicom import charset
+from pydicom._uid_dict import UID_dictionary
+
+from dicomnode.deidentify.standard.replacements import DUMMIES
+from dicomnode.model import Doubt, Reason
+
+STANDARD_ROOT = "1.2.840.10008."
+PADDING = " \0"
+UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+CHARACTER_SET_VRS = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
+"""VRs whose text is in the Specific Character Set (PS3.5 section 6.1.2.3)."""
+ISO_2022_DELIMITERS = {"PN": "\\^=\r\n\t\f", "LO": "\\\r\n\t\f", "SH": "\\\r\n\t\f", "UC": "\\\r\n\t\f"}
+MISSPELT = re.compile(r"^ISO[ _-]?IR[ _-]?(?=[0-9])")
+"""ISO IR 100, ISO-IR 100 and the like are common for ISO_IR 100, and cannot mean anything else."""
+DATE = re.compile(r"([0-9]{4})(?:\.?([0-9]{2})(?:\.?([0-9]{2}))?)?")
+TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(\.[0-9]{1,6})?)?)?")
+OFFSET = re.compile(r"[+-][0-9]{4}")
+DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def dummy(vr: str) -> bytes:
+    """A valid value that says nothing, padded to even length; every VR but UI and SQ."""
+    return DUMMIES[vr]
+
+
+def is_well_known_uid(value: str) -> bool:
+    """Whether the standard registers the UID itself (PS3.6 Annex A): classes, syntaxes, frames of reference."""
+    return value.startswith(STANDARD_ROOT) and value in UID_dictionary
+
+
+def is_uid(value: str) -> bool:
+    """Whether the text is a UID (PS3.5 section 9.1)."""
+    return len(value) <= 64 and UID.fullmatch(value) is not None
+
+
+def encodings_of(specific_character_set: str | None) -> tuple[str, ...]:
+    """The Python codecs of a Specific Character Set value (backslash-separated, None or "" for the default).
+
+    Raises Doubt(CHARACTER_SET) for a term that PS3.3 C.12.1.1.2 does not define.
+    """
+    return _encodings((specific_character_set or "").strip(PADDING))
+
+
+@lru_cache(maxsize=256)
+def _encodings(text: str) -> tuple[str, ...]:
+    terms = [MISSPELT.sub("ISO_IR ", term.strip(PADDING)) for term in text.split("\\")]
+    found = []
+    for term in terms:
+        encoding = charset.python_encoding.get(term)
+        if encoding is None:
+            raise Doubt(Reason.CHARACTER_SET, "(0008,0005)")
+        found.append(encoding)
+    if len(terms) > 1 and any(term.startswith(("ISO_IR 192", "GB")) for term in terms):
+        raise Doubt(Reason.CHARACTER_SET, "(0008,0005)")
+    return tuple(found)
+
+
+def decode(value: bytes, encodings: Sequence[str], vr: str = "LO") -> str:
+    """The text of a value, padding stripped; raises Doubt(CHARACTER_SET) when it is not text in these encodings."""
+    trimmed = value.rstrip(b" \0")
+    if trimmed.isascii() and b"\x1b" not in trimmed:
+        return trimmed.decode("ascii").strip(" ") if vr not in ("ST", "LT", "UT", "UR") else trimmed.decode("ascii")
+    if vr not in CHARACTER_SET_VRS:
+        raise Doubt(Reason.CHARACTER_SET)
+    return _decode(trimmed, encodings, vr)
+
+
+def _decode(value: bytes, encodings: Sequence[str], vr: str) -> str:
+    if len(encodings) == 1 and b"\x1b" not in value:
+        try:
+            return value.decode("latin_1" if encodings[0] == "iso8859" else encodings[0], "strict").strip(" ")
+        except (UnicodeDecodeError, LookupError):
+            raise Doubt(Reason.CHARACTER_SET) from None
+    return _decode_iso_2022(value, encodings, vr)
+
+
+def _decode_iso_2022(value: bytes, encodings: Sequence[str], vr: str) -> str:
+    """Text with code extensions (PS3.5 section 6.1.2.5): each escape sequence must be of a declared set."""
+    delimiters = ISO_2022_DELIMITERS.get(vr, "\r\n\t\f")
+    pieces = re.split(b"([" + re.escape(delimiters).encode() + b"])", value) if b"\x1b" in value else [value]
+    try:
+        return "".join(_piece(piece, encodings) for piece in pieces).strip(" ")
+    except (UnicodeDecodeError, LookupError, ValueError):
+        raise Doubt(Reason.CHARACTER_SET) from None
+
+
+def _piece(piece: bytes, encodings: Sequence[str]) -> str:
+    """One run of text between delimiters; each starts in the first character set."""
+    start, *escaped = piece.split(b"\x1b")
+    text = start.decode(encodings[0], "strict")
+    for fragment in escaped:
+        text += _escaped(b"\x1b" + fragment, encodings)
+    return text
+
+
+def _escaped(fragment: bytes, encodings: Sequence[str]) -> str:
+    for code, encoding in charset.CODES_TO_ENCODINGS.items():
+        if fragment.startswith(code):
+            if encoding not in encodings and encoding not in ("iso8859", "iso8859_1"):
+                raise ValueError("not declared")
+            keep_escape = encoding in charset.handled_encodings
+            return (fragment if keep_escape else fragment[len(code) :]).decode(encoding, "strict")
+    raise ValueError("unknown escape sequence")
+
+
+def name_parts(text: str) -> list[str]:
+    """The components of a person name: all groups, components and words; empty ones left out."""
+    return [part for part in re.split(r"[\\^= ]+", text.strip(PADDING)) if part]
+
+
+def parse_date(text: str) -> tuple[int, int | None, int | None] | None:
+    """Year, month and day of a DA (also the old YYYY.MM.DD) or of the date of a DT; None when it is no date."""
+    match = DATE.fullmatch(text)
+    if match is None or ("." in text and len(text) != 10):
+        return None
+    year, month, day = (int(part) if part else None for part in match.groups())
+    if year is None or (month is not None and not 1 <= month <= 12):
+        return None
+    if month is not None and day is not None and not 1 <= day <= _days(year, month):
+        return None
+    return year, month, day
+
+
+def _days(year: int, month: int) -> int:
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    return 28 if month == 2 and not leap else DAYS[month - 1]
+
+
+def is_time(text: str) -> bool:
+    """Whether the text is a TM (also the old HH:MM:SS)."""
+    match = TIME.fullmatch(text)
+    return match is not None and int(match[1]) < 24 and int(match[2] or 0) < 60 and int(match[3] or 0) <= 60
+
+
+def is_datetime(text: str) -> bool:
+    """Whether the text is a DT: a date, perhaps a time behind a whole date, perhaps an offset from UTC."""
+    offset = OFFSET.search(text[-5:]) if len(text) > 8 or "+" in text or "-" in text else None
+    body = text[:-5] if offset else text
+    if "." in body[:8] or parse_date(body[:8]) is None:
+        return False
+    return len(body) <= 8 or is_time(body[8:])
+
+
+def is_readable_date(value: bytes, vr: str) -> bool:
+    """Whether every value of a DA, TM or DT can be parsed; empty ones can."""
+    try:
+        texts = [text.strip(PADDING) for text in value.decode("ascii").split("\\")]
+    except UnicodeDecodeError:
+        return False
+    return all(not text or CHECKS[vr](text) for text in texts)
+
+
+CHECKS: dict[str, Callable[[str], bool]] = {
+    "DA": lambda text: len(text) >= 8 and parse_date(text) is not None,
+    "TM": is_time,
+    "DT": is_datetime,
+}
