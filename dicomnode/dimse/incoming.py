@@ -1,0 +1,93 @@
+"""One instance between the association that brings it and the service that keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import structlog
+
+from dicomnode.dimse.service import InstanceStream, Service
+from dicomnode.dimse.status import OUT_OF_RESOURCES
+from dicomnode.model import Received
+
+CHUNK = 1 << 20
+
+_T = TypeVar("_T")
+_log = structlog.get_logger()
+
+
+class Incoming:
+    """Collects a data set: whole up to `whole` bytes, else passed on in chunks. No method raises what went wrong.
+
+    Once something failed, or `expired` was set and the task cancelled, the rest is dropped and the answer is 0xA700.
+    """
+
+    def __init__(self, service: Service, received: Received, whole: int) -> None:
+        self.expired = False
+        self._service = service
+        self._received = received
+        self._whole = whole
+        self._data = bytearray()
+        self._stream: InstanceStream | None = None
+        self._failed = False
+
+    def add(self, data: memoryview) -> bool:
+        """Take the next bytes; True when `pass_on` has to run before more may come."""
+        if self._failed:
+            return False
+        self._data += data
+        return len(self._data) > (self._whole if self._stream is None else CHUNK)
+
+    async def pass_on(self) -> None:
+        """Give the stream what has come so far."""
+        await self._guard(self._write())
+
+    async def finish(self) -> int:
+        """Nothing more comes; the C-STORE status."""
+        if not self._failed:
+            code = await self._guard(self._keep())
+            if code is not None:
+                return code
+        await self.abandon()
+        return OUT_OF_RESOURCES
+
+    async def abandon(self) -> None:
+        """The rest never comes, or is not wanted."""
+        self._failed = True
+        self._data = bytearray()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await self._guard(stream.abandon())
+
+    async def _write(self) -> None:
+        if self._stream is None:
+            self._stream = await self._service.stream(self._received)
+        data, self._data = memoryview(self._data), bytearray()
+        for at in range(0, len(data), CHUNK):
+            await self._stream.write(data[at : at + CHUNK])
+
+    async def _keep(self) -> int:
+        if self._stream is None and len(self._data) <= self._whole:
+            data, self._data = self._data, bytearray()
+            return await self._service.store(self._received, data)
+        await self._write()
+        assert self._stream is not None
+        code = await self._stream.finish()
+        self._stream = None
+        return code
+
+    async def _guard(self, work: Awaitable[_T]) -> _T | None:
+        """What `work` returns; None when it failed, which is logged without what it said."""
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self.expired:
+                raise
+            why = "no answer in time"
+        except Exception as error:  # noqa: BLE001 - whatever the service raises, the sender gets an answer
+            why = type(error).__name__
+        self._failed = True
+        _log.error("store-failed", association=self._received.origin.association, why=why)
+        return None

@@ -1,0 +1,190 @@
+"""The storage and verification SCP: an asyncio server with caps on everything and a deadline on every wait."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import Counter
+
+import structlog
+
+from dicomnode.dimse.association import AcceptedAssociation
+from dicomnode.dimse.service import (
+    CALLED_NOT_RECOGNIZED,
+    CALLING_NOT_RECOGNIZED,
+    FOREIGN_ADDRESS,
+    InstanceStream,
+    Limits,
+    Rejection,
+    Service,
+)
+from dicomnode.model import Origin
+from dicomnode.upper_layer import APPLICATION_CONTEXT, AssociateRequest
+
+__all__ = [
+    "CALLED_NOT_RECOGNIZED",
+    "CALLING_NOT_RECOGNIZED",
+    "FOREIGN_ADDRESS",
+    "InstanceStream",
+    "Limits",
+    "Rejection",
+    "Server",
+    "Service",
+]
+
+RECEIVE_BUFFER = 256 * 1024
+BACKLOG = 256
+GRACE = 2.0
+
+_log = structlog.get_logger()
+
+
+class Server:
+    """Accepts associations for `service`. All methods belong to the event loop that runs `listen`."""
+
+    def __init__(self, ae_title: str, service: Service, limits: Limits, *, tls: ssl.SSLContext | None = None) -> None:
+        self.ae_title = ae_title
+        self.service = service
+        self.limits = limits
+        self.refusing = False
+        # One receive buffer for all: each receive is taken in before the next begins.
+        self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._connections: dict[AcceptedAssociation, None] = {}
+        self._associations: dict[AcceptedAssociation, None] = {}
+        self._addresses: Counter[str] = Counter()
+        self._draining = False
+        self._empty = asyncio.Event()
+        self._tick: asyncio.TimerHandle | None = None
+
+    @property
+    def associations(self) -> int:
+        """How many associations are open, those included whose last instance is still being kept."""
+        return len(self._associations)
+
+    async def listen(self, host: str, port: int) -> int:
+        """Bind and accept; returns the port, which the system chooses when `port` is 0. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: AcceptedAssociation(self),
+            host,
+            port,
+            backlog=BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=self.limits.handshake if self._tls else None,
+        )
+        self._empty.set()
+        self._watch()
+        bound: int = self._server.sockets[0].getsockname()[1]
+        _log.info("listening", ae_title=self.ae_title, port=bound)
+        return bound
+
+    async def drain(self, seconds: float) -> None:
+        """Accept no more; let open associations finish, then answer 0xA700, then abort. Returns when all ended."""
+        self._draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in [each for each in self._connections if each not in self._associations]:
+            connection.drop()
+        await self._wait_empty(seconds)
+        self.refusing = True
+        await self._wait_empty(GRACE if self._associations else 0)
+        self.abort()
+        await self._wait_empty(GRACE)
+
+    def abort(self) -> None:
+        """Accept no more and abort every association; instances being kept are still finished."""
+        self._draining = self.refusing = True
+        if self._server is not None:
+            self._server.close()
+        if self._tick is not None:
+            self._tick.cancel()
+        for connection in list(self._connections):
+            connection.drop()
+
+    async def _wait_empty(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            _log.info("associations-left", count=self.associations)
+
+    def _watch(self) -> None:
+        """Look at all deadlines: one coarse timer for the server instead of one per wait."""
+        loop = asyncio.get_running_loop()
+        limits = self.limits
+        shortest = min(limits.handshake, limits.idle, limits.stall, limits.answer)
+        self._tick = loop.call_later(min(1.0, shortest / 4), self._watch)
+        now = loop.time()
+        for connection in list(self._connections):
+            connection.check(now)
+
+    # What associations tell.
+
+    def entered(self, association: AcceptedAssociation) -> None:
+        """Beyond twice the number of associations, the oldest connection without one has to go."""
+        self._connections[association] = None
+        if len(self._connections) - len(self._associations) > max(16, 2 * self.limits.associations):
+            oldest = next(each for each in self._connections if each not in self._associations)
+            _log.info("connection-dropped", address=oldest.address, why="too many connections without association")
+            oldest.drop()
+
+    def admit(self, association: AcceptedAssociation, request: AssociateRequest) -> Origin | Rejection:
+        """The service's word, then the caps; refusals are logged."""
+        answer = self._decide(association, request)
+        if isinstance(answer, Rejection):
+            _log.warning(
+                "association-rejected",
+                calling=request.calling,
+                called=request.called,
+                address=association.address,
+                result=answer.result,
+                source=answer.source,
+                reason=answer.reason,
+                why=answer.why,
+            )
+            return answer
+        self._associations[association] = None
+        self._addresses[association.address] += 1
+        self._empty.clear()
+        _log.info(
+            "association-opened",
+            association=answer.association,
+            calling=answer.calling,
+            called=answer.called,
+            address=association.address,
+        )
+        return answer
+
+    def _decide(self, association: AcceptedAssociation, request: AssociateRequest) -> Origin | Rejection:
+        if request.application_context != APPLICATION_CONTEXT:
+            return Rejection(1, 1, 2, "unknown application context")
+        if self._draining:
+            return Rejection(2, 3, 1, "shutting down")
+        try:
+            answer = self.service.admit(request.calling, request.called, association.address)
+        except Exception as error:  # noqa: BLE001 - whatever the service raises, the peer gets an answer
+            _log.error("admit-failed", why=type(error).__name__)
+            return Rejection(2, 1, 1, "internal error")
+        if isinstance(answer, Rejection):
+            return answer
+        if len(self._associations) >= self.limits.associations:
+            return Rejection(2, 3, 2, "too many associations")
+        if self._addresses[association.address] >= self.limits.per_address:
+            return Rejection(2, 3, 2, "too many associations from this address")
+        return answer
+
+    def left(self, association: AcceptedAssociation) -> None:
+        """The association ended, and nothing of it is under way."""
+        if association in self._associations:
+            del self._associations[association]
+            self._addresses[association.address] -= 1
+            if not self._addresses[association.address]:
+                del self._addresses[association.address]
+        if not self._associations:
+            self._empty.set()
+
+    def gone(self, association: AcceptedAssociation) -> None:
+        """The transport connection is closed."""
+        self._connections.pop(association, None)
