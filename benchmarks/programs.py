@@ -1,0 +1,180 @@
+"""The programs under measurement, each started fresh on free loopback ports: the node, Orthanc, storescp, nothing."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from peers.dcmtk import echo  # noqa: E402 - the tests' own peers
+from peers.node import Node  # noqa: E402
+from peers.orthanc import Orthanc  # noqa: E402
+from peers.process import Program, find, free_port, listens  # noqa: E402
+
+MOST_RECORDS = 1_000_000
+TICKS = os.sysconf("SC_CLK_TCK")
+
+ORTHANC_SCRIPT = """
+function OnStableStudy(study, tags, metadata)
+  if metadata['AnonymizedFrom'] ~= nil then return end
+  local clean = ParseJson(RestApiPost('/studies/' .. study .. '/anonymize', '{}'))['ID']
+  RestApiPost('/modalities/sink/store', clean)
+  RestApiDelete('/studies/' .. clean)
+  RestApiDelete('/studies/' .. study)
+end
+"""
+
+
+def compile_sink(folder: Path) -> Path:
+    """Compile sink.c; raises FileNotFoundError when there is no C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise FileNotFoundError("a C compiler is missing: apt-get install gcc libc6-dev")
+    program = folder / "sink"
+    source = Path(__file__).with_name("sink.c")
+    subprocess.run([compiler, "-O2", "-pthread", "-o", program, source], check=True)
+    return program
+
+
+class Sink(Program):
+    """The receiver at the far end: it discards, and remembers when each instance was complete."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self.port = free_port()
+        self._file = folder / "sink.records"
+        super().__init__([program, str(self.port), self._file, str(MOST_RECORDS)], folder / "sink.log")
+        self.wait_ready(lambda: listens(self.port))
+        with self._file.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+
+    @property
+    def count(self) -> int:
+        """Instances so far."""
+        return int(struct.unpack_from("<Q", self._map)[0])
+
+    def arrivals(self) -> list[tuple[float, int]]:
+        """(monotonic seconds, data set bytes) of each instance, in order of time."""
+        size = min(self.count, MOST_RECORDS)
+        return sorted(struct.iter_unpack("<dQ", self._map[8 : 8 + size * 16]))
+
+
+@dataclass
+class Subject:
+    """A program under measurement: where senders call, whose cost counts, how it ends; `forwards` to the sink."""
+
+    port: int
+    ae_title: str
+    pid: int | None
+    stop: Callable[[], object]
+    forwards: bool = True
+
+    def _family(self) -> list[int]:
+        if self.pid is None:
+            return []
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *(int(child) for child in children)]
+
+    def cpu(self) -> float:
+        """CPU seconds that the process and its children, ended ones too, have used so far."""
+        ticks = 0
+        for pid in self._family():
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += sum(int(field) for field in fields[11:15])
+        return ticks / TICKS
+
+    def peak(self) -> float:
+        """Peak resident memory in MB (VmHWM), of the process and its living children together."""
+        return sum(_peak(pid) for pid in self._family())
+
+
+def _peak(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1000
+    return 0.0
+
+
+def start_node(folder: Path, sink: Sink) -> Subject:
+    """The node as shipped: rules/basic.yaml, gate, fsync, journal, log; quiet time 1 s."""
+    settings = {"forward": {"associations": 2}} if os.environ.get("DICOMNODE_BENCH_FORWARD") else {}
+    rules = (ROOT / "rules" / "basic.yaml").read_text()
+    peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", sink.port)}
+    node = Node(folder / "node", peers, quiet="1s", rules=rules, settings=settings).start()
+    return Subject(node.port, "DICOMNODE", node.pid, node.stop)
+
+
+def start_orthanc(folder: Path, sink: Sink) -> Subject:
+    """Orthanc that anonymises, forwards and deletes each stable study by a Lua script."""
+    (folder / "orthanc").mkdir()
+    script = folder / "orthanc" / "forward.lua"
+    script.write_text(ORTHANC_SCRIPT)
+    settings = {"LuaScripts": [str(script)], "StableAge": 1, "OverwriteInstances": False}
+    orthanc = Orthanc(folder / "orthanc", {"sink": ("RESEARCH", sink.port)}, ae_title="ORTHANC", settings=settings)
+    return Subject(orthanc.port, "ORTHANC", orthanc.pid, orthanc.stop)
+
+
+def start_storescp(folder: Path, sink: Sink) -> Subject:
+    """DCMTK storescp: it receives and writes files, unsynced; nothing else."""
+    received = folder / "received"
+    received.mkdir()
+    port = free_port()
+    line = [find("storescp"), "--fork", "-dhl", "-aet", "STORESCP", "+xa", "+B", "-pdu", "131072", "-od", received]
+    program = Program([*line, str(port)], folder / "storescp.log", {"TCP_NODELAY": "1"})
+    program.wait_ready(lambda: echo(port, called="STORESCP").code == 0)
+    return Subject(port, "STORESCP", program.pid, program.stop, forwards=False)
+
+
+def start_nothing(folder: Path, sink: Sink) -> Subject:
+    """The limit of sender, loopback and sink."""
+    return Subject(sink.port, "SINK", sink.pid, lambda: None)
+
+
+SUBJECTS: dict[str, Callable[[Path, Sink], Subject]] = {
+    "dicomnode": start_node,
+    "Orthanc, anonymise and forward": start_orthanc,
+    "DCMTK storescp, receive only": start_storescp,
+    "limit: sender into the sink": start_nothing,
+}
+
+
+def version(arguments: list[str]) -> str:
+    """The first line that a program says of its version."""
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    return (result.stdout + result.stderr).splitlines()[0].strip("$ ")
+
+
+def machine() -> dict[str, str]:
+    """What the numbers were measured on."""
+    processor = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        "unknown",
+    )
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 1e6
+    return {
+        "processor": f"{processor}, {os.cpu_count()} cores",
+        "memory": f"{memory:.0f} GB",
+        "system": " ".join(os.uname()[index] for index in (0, 2, 4)),
+        "Python": sys.version.split()[0],
+        "DCMTK": version([find("storescp"), "--version"]),
+        "Orthanc": version([find("Orthanc"), "--version"]),
+        "day": time.strftime("%Y-%m-%d"),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(machine(), indent=1))
