@@ -216,7 +216,7 @@ def _chunk(file: BinaryIO) -> bytes:
     return sealed
 
 
-def _data(file: BinaryIO, chunks: Chunks) -> Generator[bytes]:
+def _data(file: BinaryIO, chunks: Chunks) -> Generator[bytes, None, None]:
     with file:
         end = os.fstat(file.fileno()).st_size
         last = False

@@ -1,0 +1,174 @@
+"""What can be written to the journal: each function takes a connection and the rows of one kind.
+
+Entering a row twice changes nothing: after a crash, rows are entered again from the segments and the quarantine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Connection, update
+
+from dicomnode.model import Delivery, Instance, Location, Study, StudyState, Withheld
+from dicomnode.store import schema
+from dicomnode.store.rows import Insert
+
+_FIRST_STATE = str(StudyState.RECEIVING)
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+INSTANCE, LOCATION, WITHHELD = _names(Instance), _names(Location), _names(Withheld)
+instance_row = attrgetter(*INSTANCE)
+location_row = attrgetter(*LOCATION)
+withheld_row = attrgetter(*WITHHELD)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where the columns that instances and withheld ones share stand in a row."""
+
+    project: int
+    study_key: int
+    instance_key: int
+    study_uid: int
+    received_digest: int
+    received_at: int
+
+    @classmethod
+    def of(cls, names: tuple[str, ...]) -> Columns:
+        return cls(*(names.index(name) for name in _names(cls)))
+
+
+OF_INSTANCE, OF_WITHHELD = Columns.of(INSTANCE), Columns.of(WITHHELD)
+_PATIENT = INSTANCE.index("patient")
+_SEGMENT, _OFFSET, _LENGTH = (len(INSTANCE) + LOCATION.index(name) for name in ("segment", "offset", "length"))
+
+_instances = Insert("instance", INSTANCE + LOCATION, "ON CONFLICT (segment, offset) DO NOTHING")
+_withheld = Insert("withheld", WITHHELD, "ON CONFLICT (project, quarantine) DO NOTHING")
+_events = Insert("event", ("at", "name", "project", "study_key", "document"), "")
+_segments = Insert(
+    "segment",
+    ("name", "extent"),
+    "ON CONFLICT (name) DO UPDATE SET extent = excluded.extent WHERE excluded.extent > segment.extent",
+)
+_answers = Insert(
+    "sent",
+    ("instance_key", "destination", "project", "status", "ok", "at"),
+    "ON CONFLICT (instance_key, destination, project) DO UPDATE "
+    "SET status = excluded.status, ok = excluded.ok, at = excluded.at",
+)
+_deliveries = Insert(
+    "delivery",
+    _names(Delivery),
+    "ON CONFLICT (project, study_key, destination) DO UPDATE SET state = excluded.state, "
+    "attempts = excluded.attempts, next_at = excluded.next_at, error = excluded.error, "
+    "sent = excluded.sent, failed = excluded.failed",
+)
+_new_studies = Insert("study", _names(Study), "ON CONFLICT (project, study_key) DO NOTHING")
+_studies = Insert(
+    "study",
+    _names(Study),
+    "ON CONFLICT (project, study_key) DO UPDATE SET "
+    "stored = study.stored + excluded.stored, withheld = study.withheld + excluded.withheld, "
+    "study_uid = CASE study.study_uid WHEN '' THEN excluded.study_uid ELSE study.study_uid END, "
+    "patient = CASE study.patient WHEN '' THEN excluded.patient ELSE study.patient END, "
+    "first_at = CASE WHEN excluded.first_at < study.first_at THEN excluded.first_at ELSE study.first_at END, "
+    "last_at = CASE WHEN excluded.last_at > study.last_at THEN excluded.last_at ELSE study.last_at END",
+)
+
+
+def apply(connection: Connection, operations: Sequence[tuple[Any, tuple[Any, ...]]]) -> None:
+    """Carry out a batch. Rows of one kind go together; only forgetting locations keeps its place among them."""
+    kinds: dict[Callable[[Connection, Rows], object], list[tuple[Any, ...]]] = {}
+    for what, row in operations:
+        if what is forget_locations:
+            _carry_out(connection, kinds)
+            kinds = {}
+        kinds.setdefault(what, []).append(row)
+    _carry_out(connection, kinds)
+
+
+def _carry_out(
+    connection: Connection, kinds: dict[Callable[[Connection, Rows], object], list[tuple[Any, ...]]]
+) -> None:
+    for enter, rows in kinds.items():
+        enter(connection, rows)
+
+
+def enter_instances(connection: Connection, rows: Rows) -> None:
+    """Rows of Instance and Location; studies are set up and counted, segments extended."""
+    for group in _by_study(rows, OF_INSTANCE):
+        new = _instances.into(connection, group)
+        _count(connection, group, OF_INSTANCE, patient=group[0][_PATIENT], stored=new)
+    _segments.into(connection, list({row[_SEGMENT]: row[_OFFSET] + row[_LENGTH] for row in rows}.items()))
+
+
+def enter_withheld(connection: Connection, rows: Rows) -> None:
+    """Rows of Withheld; their studies, where known, are set up and counted."""
+    for group in _by_study(rows, OF_WITHHELD):
+        new = _withheld.into(connection, group)
+        if group[0][OF_WITHHELD.study_key]:
+            _count(connection, group, OF_WITHHELD, withheld=new)
+
+
+def enter_answers(connection: Connection, rows: Rows) -> None:
+    """Rows of the table sent."""
+    _answers.into(connection, _last_of_each(rows))
+
+
+def enter_events(connection: Connection, rows: Rows) -> None:
+    """Rows of the table event."""
+    _events.into(connection, rows)
+
+
+def enter_deliveries(connection: Connection, rows: Rows) -> None:
+    """Rows of Delivery."""
+    _deliveries.into(connection, _last_of_each(rows))
+
+
+def change_study(connection: Connection, rows: Rows) -> None:
+    """Rows (project, study key, time, changes as pairs of column and value)."""
+    table = schema.study
+    for project, study_key, at, changes in rows:
+        told = dict(changes)
+        _new_studies.into(connection, [(project, study_key, "", "", _FIRST_STATE, 0, 0, None, "", False, at, at)])
+        if told:
+            of = (table.c.project == project, table.c.study_key == study_key)
+            connection.execute(update(table).where(*of).values(told))
+
+
+def forget_locations(connection: Connection, rows: Rows) -> None:
+    """Rows (project, study key)."""
+    table = schema.instance
+    for project, study_key in rows:
+        of = (table.c.project == project, table.c.study_key == study_key)
+        connection.execute(update(table).where(*of).values(dict.fromkeys(LOCATION)))
+
+
+def _by_study(rows: Rows, columns: Columns) -> Iterable[Rows]:
+    groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+    for row in rows:
+        groups.setdefault((row[columns.project], row[columns.study_key]), []).append(row)
+    return groups.values()
+
+
+def _count(
+    connection: Connection, rows: Rows, columns: Columns, *, patient: str = "", stored: int = 0, withheld: int = 0
+) -> None:
+    """Add to the counters of the study of these rows; it is set up if it is not there."""
+    first, times = rows[0], [row[columns.received_at] for row in rows]
+    study = (first[columns.project], first[columns.study_key], first[columns.study_uid], patient, _FIRST_STATE)
+    _studies.into(connection, [(*study, stored, withheld, None, "", False, min(times), max(times))])
+
+
+def _last_of_each(rows: Rows) -> Rows:
+    """Of rows with the same key (the first three columns) the last one."""
+    return list({row[:3]: row for row in rows}.values())

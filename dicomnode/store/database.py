@@ -1,0 +1,95 @@
+"""Opening a database file: its rights, its settings and its migrations."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from dicomnode import disk
+from dicomnode.errors import CannotKeep, StorageLocked, StoreDamaged
+
+BUSY_SECONDS = 5
+SETTINGS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA journal_size_limit=67108864",
+)
+
+
+def open_database(path: Path, kind: str, head: str, hint: str) -> Engine:
+    """Open or create a SQLite file (0600) of `kind` (journal or identity) and bring it to revision `head`.
+
+    Raises StoreDamaged with `hint` when it cannot be read or is newer than this program, StorageLocked, CannotKeep.
+    """
+    if not path.exists():
+        os.close(disk.create(path))
+        disk.sync_directory(path.parent)
+    url = URL.create("sqlite+pysqlite", database=str(path))
+    options = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, connect_args=options, hide_parameters=True)
+    event.listen(engine, "connect", _settle)
+    try:
+        with engine.connect() as connection:
+            if _revision(connection) != head:
+                _upgrade(connection, kind, path.name)
+    except DatabaseError as error:
+        engine.dispose()
+        raise _unusable(error, path.name, hint) from None
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _settle(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for setting in SETTINGS:
+        cursor.execute(setting)
+    cursor.close()
+
+
+def _revision(connection: Connection) -> str | None:
+    with connection.begin():
+        if not connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").first():
+            return None
+        row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
+        return str(row[0]) if row else None
+
+
+def _upgrade(connection: Connection, kind: str, name: str) -> None:
+    from alembic import command  # slow to import, and needed only when the schema changes
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations" / kind).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    with connection.begin():
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            command.upgrade(config, "head")
+        except CommandError:
+            raise StoreDamaged(
+                f"{name} was written by a newer dicomnode", "install that version, or restore an older copy"
+            ) from None
+
+
+def _unusable(error: DatabaseError, name: str, hint: str) -> StorageLocked | StoreDamaged | CannotKeep:
+    told = plain(error)
+    if isinstance(error, OperationalError) and "locked" in told:
+        return StorageLocked(f"{name} is locked by another process", "stop it and try again")
+    if isinstance(error, OperationalError) and "malformed" not in told:
+        return CannotKeep(f"{name} cannot be opened: {told}", "check the rights and the space of its directory")
+    return StoreDamaged(f"{name} cannot be read: {told}", hint)
+
+
+def plain(error: BaseException) -> str:
+    """The database's own words about an error, without statement and values; otherwise the type's name."""
+    cause = getattr(error, "orig", None)
+    return str(cause) if isinstance(error, DatabaseError) and cause is not None else type(error).__name__

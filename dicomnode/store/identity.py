@@ -1,0 +1,169 @@
+"""The identity book: original and cleaned values, and what was asked for. Every value in it identifies."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from dicomnode.errors import CannotKeep
+from dicomnode.model import IdentityEntry
+from dicomnode.store import schema
+from dicomnode.store.database import open_database, plain
+from dicomnode.store.rows import Insert
+from dicomnode.store.writer import Operation, Writer
+
+HINT = "restore it from the site's backup"
+MOST_REMEMBERED = 50_000
+
+_entries = Insert(
+    "identity",
+    ("project", "attribute", "original", "cleaned", "study_key", "first_at"),
+    "ON CONFLICT (cleaned, attribute, project, original) DO NOTHING",
+)
+_requests = Insert(
+    "request",
+    ("project", "kind", "value", "study_key", "state", "at"),
+    "ON CONFLICT (project, kind, value) DO UPDATE "
+    "SET study_key = excluded.study_key, state = excluded.state, at = excluded.at",
+)
+
+Place = tuple[str, str, str]  # project, attribute, cleaned value
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody asked for; `value` identifies. `kind` is study, accession or patient."""
+
+    project: str
+    kind: str
+    value: str
+    study_key: str
+    state: str
+    at: float
+
+
+class IdentityBook:
+    """The identity book of one storage directory (file mode 0600); safe for use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it; raises StoreDamaged, StorageLocked, CannotKeep."""
+        self._engine = open_database(path, "identity", schema.IDENTITY_HEAD, HINT)
+        self._lock = threading.Lock()
+        self._remembered: dict[Place, str] = {}
+        self._waiting: dict[Place, str] = {}
+        self._written: Future[None] = Future()
+        self._written.set_result(None)
+        self._writer = Writer(self._engine, _apply, self._committed, "identity book")
+
+    @classmethod
+    def open(cls, path: Path) -> IdentityBook:
+        """The identity book in this file."""
+        return cls(path)
+
+    def close(self) -> None:
+        """Commit what waits and close; raises CannotKeep when it cannot be written."""
+        try:
+            self._writer.close()
+        finally:
+            self._engine.dispose()
+
+    @property
+    def backlog(self) -> int:
+        """How many lines wait for their commit."""
+        return self._writer.backlog
+
+    @property
+    def last_error(self) -> str:
+        """Why lines cannot be written now; empty when they can."""
+        return self._writer.last_error
+
+    def put(self, project: str, entries: Iterable[IdentityEntry], study_key: str) -> Future[None]:
+        """Enter pairs of values; those entered lately are not written again."""
+        with self._lock:
+            for entry in entries:
+                place = (project, entry.attribute, entry.cleaned)
+                if self._remembered.get(place) != entry.original:
+                    self._remember(place, entry.original)
+                    self._waiting.setdefault(place, entry.original)
+                    row = (project, entry.attribute, entry.original, entry.cleaned, study_key, time.time())
+                    self._written = self._writer.put(_enter, row)
+            return self._written
+
+    def _remember(self, place: Place, original: str) -> None:
+        if len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[place] = original
+
+    def _committed(self, operations: Sequence[Operation]) -> None:
+        with self._lock:
+            for what, row in operations:
+                if what is _enter:
+                    self._waiting.pop((row[0], row[1], row[3]), None)
+
+    def flush(self) -> Future[None]:
+        """Commit all that waits."""
+        return self._writer.flush()
+
+    def owner(self, project: str, attribute: str, cleaned: str) -> str | None:
+        """The original that first got this cleaned value, committed or not; None when nobody has it."""
+        place = (project, attribute, cleaned)
+        with self._lock:
+            waiting = self._waiting.get(place)
+        table = schema.entry.c
+        found = self._all(
+            select(table.original)
+            .where(table.project == project, table.attribute == attribute, table.cleaned == cleaned)
+            .order_by(table.id)
+            .limit(1)
+        )
+        return str(found[0][0]) if found else waiting
+
+    def original(self, cleaned: str) -> list[tuple[str, IdentityEntry]]:
+        """Project and entry for every original of a cleaned value."""
+        table = schema.entry.c
+        rows = self._all(select(schema.entry).where(table.cleaned == cleaned).order_by(table.id))
+        return [(row.project, IdentityEntry(row.attribute, row.original, row.cleaned)) for row in rows]
+
+    def put_request(self, project: str, kind: str, value: str, study_key: str, state: str, at: float) -> Future[None]:
+        """Enter or change a request."""
+        return self._writer.put(_request, (project, kind, value, study_key, state, at), urgent=True)
+
+    def requests(self, project: str | None = None, states: Iterable[str] | None = None) -> list[Request]:
+        """Requests in the order in which they were first made."""
+        table = schema.request.c
+        statement = select(table.project, table.kind, table.value, table.study_key, table.state, table.at)
+        if project is not None:
+            statement = statement.where(table.project == project)
+        if states is not None:
+            statement = statement.where(table.state.in_(list(states)))
+        return [Request(**row._mapping) for row in self._all(statement.order_by(table.id))]
+
+    def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(statement).all()
+        except SQLAlchemyError as error:
+            raise CannotKeep(f"the identity book cannot be read: {plain(error)}", "look at its disk") from None
+
+
+def _enter(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    _entries.into(connection, rows)
+
+
+def _request(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    _requests.into(connection, list({row[:3]: row for row in rows}.values()))
+
+
+def _apply(connection: Connection, operations: Sequence[Operation]) -> None:
+    for kind in (_enter, _request):
+        rows = [row for what, row in operations if what is kind]
+        if rows:
+            kind(connection, rows)

@@ -1,0 +1,297 @@
+"""The journal: what happened to every instance. Pseudonymous only.
+
+Writes return at once; their future ends when the row is committed. Reads see committed rows, known() also
+those that wait.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from dicomnode.errors import CannotKeep
+from dicomnode.model import (
+    Delivery,
+    DeliveryState,
+    Instance,
+    Location,
+    Reason,
+    Study,
+    StudyState,
+    Withheld,
+)
+from dicomnode.store import changes, schema
+from dicomnode.store.changes import (
+    INSTANCE,
+    LOCATION,
+    OF_INSTANCE,
+    OF_WITHHELD,
+    WITHHELD,
+    instance_row,
+    location_row,
+    withheld_row,
+)
+from dicomnode.store.database import open_database, plain
+from dicomnode.store.writer import Operation, Writer
+
+HINT = "move it away: the node writes a new one from the segments and the quarantine"
+
+
+_KNOWN = (
+    "SELECT received_digest, 'stored', study_key FROM instance WHERE instance_key = ? AND project = ? "
+    "UNION ALL "
+    "SELECT received_digest, 'withheld', study_key FROM withheld WHERE instance_key = ? AND project = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of an instance with the same key: keyed digest of what was received, and what became of it."""
+
+    received_digest: str
+    verdict: Literal["stored", "withheld"]
+    study_key: str
+
+
+class Journal:
+    """The journal of one storage directory; safe for use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it; raises StoreDamaged, StorageLocked, CannotKeep."""
+        self._engine = open_database(path, "journal", schema.JOURNAL_HEAD, HINT)
+        self._stored: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._withheld: dict[tuple[str, str], tuple[Any, ...]] = {}
+        self._reading = threading.Lock()
+        self._reader = self._engine.raw_connection()
+        self._writer = Writer(self._engine, changes.apply, self._committed, "journal")
+
+    @classmethod
+    def open(cls, path: Path) -> Journal:
+        """The journal in this file."""
+        return cls(path)
+
+    def close(self) -> None:
+        """Commit what waits and close; raises CannotKeep when it cannot be written."""
+        try:
+            self._writer.close()
+        finally:
+            self._reader.close()
+            self._engine.dispose()
+
+    @property
+    def backlog(self) -> int:
+        """How many rows wait for their commit."""
+        return self._writer.backlog
+
+    @property
+    def last_error(self) -> str:
+        """Why rows cannot be written now; empty when they can."""
+        return self._writer.last_error
+
+    def stored(self, instance: Instance, location: Location) -> Future[None]:
+        """A clean instance is durable; its study is set up with the first one."""
+        row = instance_row(instance) + location_row(location)
+        self._stored[instance.project, instance.instance_key] = row
+        return self._writer.put(changes.enter_instances, row)
+
+    def withheld(self, w: Withheld) -> Future[None]:
+        """A sealed original is durable."""
+        row = withheld_row(w)
+        self._withheld[w.project, w.instance_key] = row
+        return self._writer.put(changes.enter_withheld, row)
+
+    def study(
+        self,
+        project: str,
+        study_key: str,
+        *,
+        state: StudyState | None = None,
+        expected: int | None = None,
+        evidence: str | None = None,
+        amended: bool | None = None,
+        at: float | None = None,
+    ) -> Future[None]:
+        """Change what is given of a study; it is set up if need be. `at` is when that happened."""
+        told = {"state": state and str(state), "expected": expected, "evidence": evidence, "amended": amended}
+        given = tuple((name, value) for name, value in told.items() if value is not None)
+        return self._writer.put(changes.change_study, (project, study_key, at or time.time(), given), urgent=True)
+
+    def delivery(self, d: Delivery) -> Future[None]:
+        """Enter or change a delivery."""
+        return self._writer.put(changes.enter_deliveries, astuple(d), urgent=True)
+
+    def sent(self, project: str, instance_key: str, destination: str, status: int, ok: bool, at: float) -> Future[None]:
+        """A destination's final answer to an instance: kept there (`ok`), or refused for good."""
+        return self._writer.put(changes.enter_answers, (instance_key, destination, project, status, ok, at))
+
+    def event(self, name: str, at: float, project: str, study_key: str, document: dict[str, Any]) -> Future[None]:
+        """One named fact, with a JSON document of pseudonymous values."""
+        return self._writer.put(changes.enter_events, (at, name, project, study_key, json.dumps(document)))
+
+    def forget_locations(self, project: str, study_key: str) -> Future[None]:
+        """The study's segments are deleted; its rows stay, without a place."""
+        return self._writer.put(changes.forget_locations, (project, study_key), urgent=True)
+
+    def flush(self) -> Future[None]:
+        """Commit all that waits; ends when everything written before is committed."""
+        return self._writer.flush()
+
+    def _committed(self, operations: Sequence[Operation]) -> None:
+        for what, row in operations:
+            if what is changes.enter_instances:
+                _drop(self._stored, (row[OF_INSTANCE.project], row[OF_INSTANCE.instance_key]), row)
+            elif what is changes.enter_withheld:
+                _drop(self._withheld, (row[OF_WITHHELD.project], row[OF_WITHHELD.instance_key]), row)
+
+    def known(self, project: str, instance_key: str) -> Known | None:
+        """What was done with an instance of this key, committed or not; a stored one comes first."""
+        waiting = self._stored.get((project, instance_key))
+        if waiting:
+            return Known(waiting[OF_INSTANCE.received_digest], "stored", waiting[OF_INSTANCE.study_key])
+        found = self._find(project, instance_key)
+        if found is None or found.verdict == "withheld":
+            waiting = self._withheld.get((project, instance_key))
+            if waiting:
+                return Known(waiting[OF_WITHHELD.received_digest], "withheld", waiting[OF_WITHHELD.study_key])
+        return found
+
+    def _find(self, project: str, instance_key: str) -> Known | None:
+        if not instance_key:
+            return None
+        try:
+            with self._reading:
+                cursor = self._reader.cursor()
+                row = cursor.execute(_KNOWN, (instance_key, project, instance_key, project)).fetchone()
+                cursor.close()
+        except self._engine.dialect.loaded_dbapi.Error as error:
+            raise CannotKeep(f"the journal cannot be read: {type(error).__name__}", "look at its disk") from None
+        return Known(*row) if row else None
+
+    def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(statement).all()
+        except SQLAlchemyError as error:
+            raise CannotKeep(f"the journal cannot be read: {plain(error)}", "look at its disk") from None
+
+    def studies(self, *, project: str | None = None, states: Collection[StudyState] | None = None) -> list[Study]:
+        """Studies in order of their first instance."""
+        table = schema.study.c
+        statement = select(schema.study).order_by(table.first_at)
+        if project is not None:
+            statement = statement.where(table.project == project)
+        if states is not None:
+            statement = statement.where(table.state.in_([str(state) for state in states]))
+        return [_study(row) for row in self._all(statement)]
+
+    def get_study(self, project: str, study_key: str) -> Study | None:
+        """One study, or None."""
+        table = schema.study.c
+        rows = self._all(select(schema.study).where(table.project == project, table.study_key == study_key))
+        return _study(rows[0]) if rows else None
+
+    def find_study(self, prefix: str) -> list[Study]:
+        """Studies whose key or pseudonymous UID begins with `prefix`."""
+        table = schema.study.c
+        begins = [column.startswith(prefix, autoescape=True) for column in (table.study_key, table.study_uid)]
+        return [_study(row) for row in self._all(select(schema.study).where(or_(*begins)).order_by(table.first_at))]
+
+    def instances(self, project: str, study_key: str) -> list[tuple[Instance, Location]]:
+        """The study's clean instances that lie in segments, in order of their receipt."""
+        return [_placed(row) for row in self._all(_placed_instances(project, study_key))]
+
+    def unsent(self, project: str, study_key: str, destination: str) -> list[tuple[Instance, Location]]:
+        """Those of instances() that the destination has neither taken nor refused for good."""
+        table, answer = schema.instance.c, schema.sent.c
+        answered = (
+            select(answer.status)
+            .where(
+                answer.instance_key == table.instance_key,
+                answer.destination == destination,
+                answer.project == project,
+            )
+            .exists()
+        )
+        return [_placed(row) for row in self._all(_placed_instances(project, study_key).where(~answered))]
+
+    def instance_keys(self, project: str, study_key: str) -> tuple[set[str], set[str]]:
+        """Keys of the instances held (also those whose segment is gone) and withheld."""
+        held, withheld = (
+            {row[0] for row in self._all(select(table.c.instance_key).where(_of(table, project, study_key)))}
+            for table in (schema.instance, schema.withheld)
+        )
+        return held, withheld
+
+    def deliveries(
+        self,
+        project: str | None = None,
+        states: Collection[DeliveryState] | None = None,
+        study_key: str | None = None,
+    ) -> list[Delivery]:
+        """Deliveries, those to be tried first in front."""
+        table = schema.delivery.c
+        statement = select(schema.delivery).order_by(table.next_at, table.study_key)
+        if project is not None:
+            statement = statement.where(table.project == project)
+        if study_key is not None:
+            statement = statement.where(table.study_key == study_key)
+        if states is not None:
+            statement = statement.where(table.state.in_([str(state) for state in states]))
+        return [Delivery(**{**row._mapping, "state": DeliveryState(row.state)}) for row in self._all(statement)]
+
+    def withheld_list(self, project: str | None = None, study_key: str | None = None) -> list[Withheld]:
+        """Withheld instances in order of their receipt."""
+        table = schema.withheld.c
+        statement = select(*(table[name] for name in WITHHELD)).order_by(table.id)
+        if project is not None:
+            statement = statement.where(table.project == project)
+        if study_key is not None:
+            statement = statement.where(table.study_key == study_key)
+        return [Withheld(**{**row._mapping, "reason": Reason(row.reason)}) for row in self._all(statement)]
+
+    def segment_offsets(self) -> dict[str, int]:
+        """For every segment the offset up to which there are rows."""
+        return {row.name: row.extent for row in self._all(select(schema.segment))}
+
+    def quarantine_ids(self) -> set[str]:
+        """The ids of all withheld originals."""
+        return {row[0] for row in self._all(select(schema.withheld.c.quarantine))}
+
+    def events(self, project: str, study_key: str) -> list[tuple[float, str, dict[str, Any]]]:
+        """A study's events in order: time, name, document."""
+        table = schema.event.c
+        statement = select(table.at, table.name, table.document).where(_of(schema.event, project, study_key))
+        return [(row.at, row.name, json.loads(row.document)) for row in self._all(statement.order_by(table.id))]
+
+
+def _of(table: Any, project: str, study_key: str) -> Any:
+    return and_(table.c.study_key == study_key, table.c.project == project)
+
+
+def _placed_instances(project: str, study_key: str) -> Select[Any]:
+    table = schema.instance.c
+    columns = (table[name] for name in INSTANCE + LOCATION)
+    chosen = select(*columns).where(_of(schema.instance, project, study_key), table.segment.is_not(None))
+    return chosen.order_by(table.id)
+
+
+def _placed(row: Row[Any]) -> tuple[Instance, Location]:
+    return Instance(*row[: len(INSTANCE)]), Location(*row[len(INSTANCE) :])
+
+
+def _study(row: Row[Any]) -> Study:
+    return Study(**{**row._mapping, "state": StudyState(row.state)})
+
+
+def _drop(waiting: dict[tuple[str, str], tuple[Any, ...]], key: tuple[str, str], row: tuple[Any, ...]) -> None:
+    if waiting.get(key) is row:
+        waiting.pop(key, None)

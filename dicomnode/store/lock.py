@@ -1,0 +1,41 @@
+"""One process owns a storage directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from dicomnode.errors import CannotKeep, StorageLocked
+
+
+class StorageLock:
+    """Holds <directory>/lock until it is released or the process ends. Raises StorageLocked, CannotKeep."""
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            self._fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CannotKeep(
+                f"cannot open the lock of {directory}: {os.strerror(error.errno or 0)}", "check the directory's rights"
+            ) from None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._fd)
+            raise StorageLocked(
+                f"another dicomnode holds {directory}", "stop it, or let the running one do the work"
+            ) from None
+
+    def release(self) -> None:
+        """Let others have the directory."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> StorageLock:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.release()

@@ -1,0 +1,170 @@
+"""The tables of both databases. Values in the journal are pseudonymous; those of the identity book identify.
+
+The migrations below `migrations/` bring a database to this shape; `*_HEAD` names the newest.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+
+JOURNAL_HEAD = "0001"
+IDENTITY_HEAD = "0001"
+
+journal = MetaData()
+identity = MetaData()
+
+
+def _text(name: str, *, primary_key: bool = False) -> Column[str]:
+    return Column(name, String, nullable=False, primary_key=primary_key)
+
+
+study = Table(
+    "study",
+    journal,
+    _text("project", primary_key=True),
+    _text("study_key", primary_key=True),
+    _text("study_uid"),
+    _text("patient"),
+    _text("state"),
+    Column("stored", Integer, nullable=False),
+    Column("withheld", Integer, nullable=False),
+    Column("expected", Integer),
+    _text("evidence"),
+    Column("amended", Boolean, nullable=False),
+    Column("first_at", Float, nullable=False),
+    Column("last_at", Float, nullable=False),
+    Index("study_by_key", "study_key"),
+    Index("study_by_uid", "study_uid"),
+    Index("study_by_state", "state"),
+)
+
+# One row per clean instance; the columns from `segment` on are empty once its segment has been deleted.
+instance = Table(
+    "instance",
+    journal,
+    Column("id", Integer, primary_key=True),
+    _text("project"),
+    _text("study_key"),
+    _text("series_key"),
+    _text("instance_key"),
+    _text("study_uid"),
+    _text("series_uid"),
+    _text("sop_uid"),
+    _text("sop_class"),
+    _text("transfer_syntax"),
+    _text("patient"),
+    _text("modality"),
+    _text("received_digest"),
+    _text("data_digest"),
+    _text("rules_digest"),
+    _text("peer"),
+    Column("received_at", Float, nullable=False),
+    Column("segment", String),
+    Column("offset", Integer),
+    Column("length", Integer),
+    Column("data_offset", Integer),
+    Column("data_length", Integer),
+    Column("data_set_offset", Integer),
+    UniqueConstraint("segment", "offset", name="instance_by_place"),
+    Index("instance_by_key", "instance_key"),
+    Index("instance_by_study", "study_key"),
+)
+
+# Up to which offset each segment has rows; kept after its deletion, so that recovery never reads one twice.
+segment = Table("segment", journal, _text("name", primary_key=True), Column("extent", Integer, nullable=False))
+
+withheld = Table(
+    "withheld",
+    journal,
+    Column("id", Integer, primary_key=True),
+    _text("project"),
+    _text("quarantine"),
+    _text("study_key"),
+    _text("series_key"),
+    _text("instance_key"),
+    _text("study_uid"),
+    _text("reason"),
+    _text("where"),
+    _text("sop_class"),
+    _text("received_digest"),
+    _text("rules_digest"),
+    _text("peer"),
+    Column("received_at", Float, nullable=False),
+    Column("length", Integer, nullable=False),
+    UniqueConstraint("project", "quarantine", name="withheld_by_quarantine"),
+    Index("withheld_by_key", "instance_key"),
+    Index("withheld_by_study", "study_key"),
+)
+
+delivery = Table(
+    "delivery",
+    journal,
+    _text("project", primary_key=True),
+    _text("study_key", primary_key=True),
+    _text("destination", primary_key=True),
+    _text("state"),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    _text("error"),
+    Column("sent", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Index("delivery_by_state", "state"),
+)
+
+# The last final answer of a destination to an instance: sent, or refused for good.
+sent = Table(
+    "sent",
+    journal,
+    _text("instance_key", primary_key=True),
+    _text("destination", primary_key=True),
+    _text("project", primary_key=True),
+    Column("status", Integer, nullable=False),
+    Column("ok", Boolean, nullable=False),
+    Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+event = Table(
+    "event",
+    journal,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    _text("name"),
+    _text("project"),
+    _text("study_key"),
+    Column("document", Text, nullable=False),
+    Index("event_by_study", "study_key"),
+)
+
+entry = Table(
+    "identity",
+    identity,
+    Column("id", Integer, primary_key=True),
+    _text("project"),
+    _text("attribute"),
+    _text("original"),
+    _text("cleaned"),
+    _text("study_key"),
+    Column("first_at", Float, nullable=False),
+    UniqueConstraint("cleaned", "attribute", "project", "original", name="identity_by_cleaned"),
+)
+
+# What was asked for: `kind` is study, accession or patient, `value` as the user gave it.
+request = Table(
+    "request",
+    identity,
+    Column("id", Integer, primary_key=True),
+    _text("project"),
+    _text("kind"),
+    _text("value"),
+    _text("study_key"),
+    _text("state"),
+    Column("at", Float, nullable=False),
+    UniqueConstraint("project", "kind", "value", name="request_by_value"),
+)
+
+VIEWS = {
+    "patient": "PatientID",
+    "accession_no": "AccessionNumber",
+    "studyuid": "StudyInstanceUID",
+}
