@@ -1,0 +1,1 @@
+"""How the node is seen from outside: logs that cannot name a patient, and the word to systemd."""

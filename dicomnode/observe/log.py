@@ -1,0 +1,113 @@
+"""Logging: one named event per fact; console on a terminal, JSON lines otherwise; never an identified value."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import MutableMapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+from dicomnode.config import LogSettings, Settings
+from dicomnode.observe.guard import Guard
+
+LIBRARIES = ("pydicom", "pynetdicom", "asyncio", "sqlalchemy", "alembic", "mqtt", "aiomqtt")
+
+
+def configure(settings: Settings | None = None, stream: TextIO | None = None) -> None:
+    """Set logging up for the process; without settings only warnings and worse are shown."""
+    wanted = settings.log if settings else LogSettings(level="warning")
+    stream = stream or sys.stderr
+    console = wanted.format == "console" or (wanted.format == "auto" and stream.isatty())
+    level = logging.getLevelName(wanted.level.upper())
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            without_values,
+            Guard(settings),
+            _renderer(console, stream),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+    )
+    _route_foreign()
+
+
+def _renderer(console: bool, stream: TextIO) -> Processor:
+    if not console:
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False, pad_event_to=24)
+
+
+def without_values(logger: object, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace exception information by the exception's type and the places it passed; its text may quote values."""
+    found = line.pop("exc_info", None)
+    error = sys.exc_info()[1] if found is True else found[1] if isinstance(found, tuple) else found
+    if isinstance(error, BaseException):
+        line.setdefault("error", type(error).__name__)
+        line["frames"] = frames(error.__traceback__)
+    return line
+
+
+def frames(trace: TracebackType | None) -> list[str]:
+    """file:line function of each frame, innermost last, no source text and no values."""
+    return [f"{_short(frame.filename)}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+
+
+def _short(filename: str) -> str:
+    return "/".join(Path(filename).parts[-2:])
+
+
+class Foreign(logging.Handler):
+    """What libraries log, reduced to who and how bad: their messages quote identifiers and values."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the fact, never the message."""
+        facts: dict[str, object] = {"logger": record.name}
+        if record.exc_info and record.exc_info[1]:
+            facts |= {"error": type(record.exc_info[1]).__name__, "frames": frames(record.exc_info[2])}
+        structlog.get_logger().log(record.levelno, "foreign-log", **facts)
+
+
+def _route_foreign() -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [Foreign()]
+    root.setLevel(logging.WARNING)
+    for name in LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+        library.setLevel(logging.WARNING)
+    warnings.showwarning = _warned
+    sys.excepthook = _crashed
+    threading.excepthook = lambda arguments: _crashed(
+        arguments.exc_type, arguments.exc_value or arguments.exc_type(), arguments.exc_traceback
+    )
+    sys.unraisablehook = lambda unraisable: _crashed(
+        unraisable.exc_type, unraisable.exc_value or unraisable.exc_type(), unraisable.exc_traceback
+    )
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    structlog.get_logger().warning("python-warning", error=category.__name__, frames=[f"{_short(filename)}:{lineno}"])
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    structlog.get_logger().critical("crashed", error=kind.__name__, frames=frames(trace))

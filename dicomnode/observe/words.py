@@ -1,0 +1,70 @@
+"""Which words a log line may hold: those of our own program text, of the system's errors and the site's names.
+
+A name, an ID or a date of a patient is none of them, so a sentence can be let through word by word.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import os
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import dicomnode
+
+WITHHELD = "(withheld)"
+NOT_OURS = ("demo",)  # rooms whose texts hold invented patients
+
+_token = re.compile(r"\S+")
+_word = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+_edge = ".,;:!?\"'()[]{}<>…"
+_tag = r"\(?[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)?(?:\[\d{1,4}\])?"
+_shapes = re.compile(
+    r"-?\d{1,4}(?:\.\d{1,3})?(?:s|ms|%|B|KiB|MiB|GiB)?"  # a count, a time or a size; longer numbers may be IDs
+    r"|0x[0-9A-Fa-f]{2,4}"  # a status
+    rf"|{_tag}(?:[/>.]{_tag})*"  # where in a data set
+    r"|(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?"  # an address
+    r"|1\.2\.840\.10008\.[0-9.]{1,48}"  # the standard's own UIDs
+    r"|[A-Za-z]+(?:Error|Exception|Warning)"  # the type of an exception
+)
+
+
+@cache
+def vocabulary() -> frozenset[str]:
+    """Every word in the string literals of the package, and in the system's error texts; case counts."""
+    root = Path(dicomnode.__file__).parent
+    words: set[str] = set()
+    for file in root.rglob("*.py"):
+        if file.relative_to(root).parts[0] not in NOT_OURS:
+            words.update(_literal_words(file.read_text(encoding="utf-8")))
+    for number in errno.errorcode:
+        words.update(_word.findall(os.strerror(number)))
+    return frozenset(words)
+
+
+def _literal_words(source: str) -> Iterable[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from _word.findall(node.value)
+
+
+def only_known(sentence: str, names: frozenset[str] = frozenset()) -> str:
+    """The sentence on one line, with each unknown word replaced; `names` are the site's own."""
+    return " ".join(_judged(token, names) for token in _token.findall(sentence))
+
+
+def _judged(token: str, names: frozenset[str]) -> str:
+    core = token.strip(_edge)
+    if not core or core in names or token in names or _shapes.fullmatch(core) or _shapes.fullmatch(token.strip(",;:")):
+        return token
+    host, colon, port = core.rpartition(":")
+    if colon and host in names and re.fullmatch(r"\d{1,5}", port):
+        return token
+    parts = re.split(r"[-_./=:@]", core)
+    known = vocabulary()
+    if core in known or all(part in known or part in names for part in parts):
+        return token
+    return WITHHELD

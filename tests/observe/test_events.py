@@ -1,0 +1,38 @@
+"""Every event that the code logs is in the table, so that the operator can look it up."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import dicomnode
+from dicomnode.observe.events import EVENTS
+
+LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
+LOGGERS = {"log", "_log"}
+
+
+def logged(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in LEVELS
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id in LOGGERS
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            names.add(str(node.args[0].value))
+    return names
+
+
+def test_every_logged_event_is_in_the_table() -> None:
+    found = {name for file in Path(dicomnode.__file__).parent.rglob("*.py") for name in logged(file)}
+    assert "instance-stored" in found
+    assert found <= set(EVENTS), found - set(EVENTS)
+
+
+def test_every_event_has_a_meaning_on_one_line() -> None:
+    assert all(meaning and "\n" not in meaning for meaning in EVENTS.values())
