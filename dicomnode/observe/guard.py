@@ -37,7 +37,7 @@ KEYS = {"study", "series", "instance"}
 NAMES = {"project", "peer", "destination", "source"}
 AE_TITLES = {"ae_title", "calling", "called"}
 NUMBERS = {
-    "association", "associations", "attempt", "attempts", "bytes", "completed", "expected", "failed", "free", "here",
+    "association", "associations", "attempt", "count", "attempts", "bytes", "completed", "expected", "failed", "free", "here",
     "instances", "missing", "number", "pid", "port", "queue", "received", "remaining", "seconds", "sent", "stored",
     "studies", "waiting", "warning", "withheld",
 }  # fmt: skip
