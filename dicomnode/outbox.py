@@ -283,6 +283,15 @@ class Outbox:
             disk.sync_directory(folder)
         return found
 
+    def studies(self) -> list[tuple[str, str]]:
+        """Project and study key of every study of the known projects that has a directory."""
+        return [
+            (project, folder.name)
+            for project in self._keys
+            for folder in sorted((self.directory / project).glob("*"))
+            if folder.is_dir()
+        ]
+
     @contextmanager
     def open(self, location: Location) -> Iterator[memoryview]:
         """The Part 10 bytes of a record; the view is valid inside the with block only. Raises StoreDamaged."""
