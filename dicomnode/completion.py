@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -25,7 +26,7 @@ LOOK_EVERY = 0.2  # seconds between looks for quiet studies
 
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
 ENDED_STATES = SENT_STATES | {DeliveryState.FAILED}
-UNFINISHED = (StudyState.COMPLETE, StudyState.FORWARDING)
+ENDED = frozenset({StudyState.FORWARDED, StudyState.CONFIRMED, StudyState.FAILED, StudyState.WITHHELD})
 
 
 class Completion:
@@ -116,11 +117,7 @@ class Completion:
         return state
 
     async def _hand_over(self, study: Study) -> None:
-        before = {
-            d.destination: d
-            for d in await asyncio.to_thread(self._journal.deliveries, study.project)
-            if d.study_key == study.study_key
-        }
+        before = {d.destination: d for d in await self._deliveries((study.project, study.study_key))}
         for name in self._ways[study.project].destinations:
             delivery = before.get(name) or Delivery(
                 study.project, study.study_key, name, DeliveryState.WAITING, 0, 0.0, "", 0, 0
@@ -151,9 +148,7 @@ class Completion:
         async with self._turns.turn(key):
             await asyncio.wrap_future(self._journal.flush())
             study = await asyncio.to_thread(self._journal.get_study, *key)
-            deliveries = [
-                d for d in await asyncio.to_thread(self._journal.deliveries, key[0]) if d.study_key == key[1]
-            ]
+            deliveries = await self._deliveries(key)
             if study is None or not all(d.state in ENDED_STATES for d in deliveries):
                 return
             await self._end(study, deliveries)
@@ -168,6 +163,9 @@ class Completion:
         state = await self._pass(await self._fresh(study), Fact.CONFIRMED)
         if state is StudyState.CONFIRMED and not self._keep_segments:
             self._delivered.add((study.project, study.study_key))
+
+    async def _deliveries(self, key: Key) -> list[Delivery]:
+        return await asyncio.to_thread(self._journal.deliveries, key[0], None, key[1])
 
     async def _fresh(self, study: Study) -> Study:
         fresh = await asyncio.to_thread(self._journal.get_study, study.project, study.study_key)
@@ -193,30 +191,34 @@ class Completion:
 
     async def resume(self) -> None:
         """Take up everything that was unfinished when the node last stopped."""
-        for study in await asyncio.to_thread(self._journal.studies):
+        unfinished = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.FORWARDING)
+        for study in await asyncio.to_thread(self._journal.studies, states=unfinished):
             key = (study.project, study.study_key)
             if study.project not in self._ways:
                 log.warning("project-gone", project=study.project, study=study.study_key)
             elif study.state is StudyState.RECEIVING:
                 self._open.arrived(key, None, self._ways[study.project].quiet, time.monotonic())
-            elif study.state in UNFINISHED:
+            else:
                 await self._hand_over(study)
+        for key in await asyncio.to_thread(self._outbox.studies):
+            await self._look_again(key)
 
-    def _start(self, work: object) -> None:
-        task = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+    async def _look_again(self, key: Key) -> None:
+        """A study with segments that has ended: reopen it when something in them was never sent, else delete them."""
+        study = await asyncio.to_thread(self._journal.get_study, *key)
+        if study is None or study.state not in ENDED:
+            return
+        names = self._ways[key[0]].destinations
+        if any([await asyncio.to_thread(self._journal.unsent, *key, name) for name in names]):
+            self.arrived(key, None)
+        elif study.state is StudyState.CONFIRMED and not self._keep_segments:
+            self._delivered.add(key)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 def _again(delivery: Delivery) -> Delivery:
-    return Delivery(
-        delivery.project,
-        delivery.study_key,
-        delivery.destination,
-        DeliveryState.WAITING,
-        0,
-        0.0,
-        "",
-        delivery.sent,
-        0,
-    )
+    return replace(delivery, state=DeliveryState.WAITING, attempts=0, next_at=0.0, error="", failed=0)

@@ -1,4 +1,4 @@
-"""From the outbox to a research PACS: complete studies go out by C-STORE, instance by instance, until each has its answer.
+"""From the outbox to a research PACS: complete studies go out by C-STORE until each instance has its answer.
 
 One forwarder per destination, so that a dead one never holds another. Transient failures wait and try again
 (doubling, with jitter, across restarts); permanent ones are recorded for that instance and the rest goes on.
@@ -246,12 +246,10 @@ class Forwarder:
                 attempt=attempts,
                 seconds=round(wait, 1),
             )
-        return replace(
-            delivery, state=DeliveryState.WAITING, attempts=attempts, next_at=now + wait, error=result.error
-        )
+        return replace(delivery, state=DeliveryState.WAITING, attempts=attempts, next_at=now + wait, error=result.error)
 
     def _wait(self, attempts: int) -> float:
-        return backoff(attempts, self._patience.first, self._patience.most, random.random())  # noqa: S311
+        return backoff(attempts, self._patience.first, self._patience.most, random.random())
 
     def _reached(self) -> None:
         if self._failures:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,6 +63,7 @@ class Intake:
         completion: Completion,
         places: Places,
         threads: ThreadPoolExecutor,
+        large_threads: ThreadPoolExecutor,
     ) -> None:
         self._ways = ways
         self.admission = admission
@@ -70,6 +72,8 @@ class Intake:
         self._completion = completion
         self.places = places
         self._threads = threads
+        self.large_threads = large_threads
+        self.quarantine = storage.quarantine
         self.leases = Leases(storage.outbox)
         self._turns = Turns()
         self._carried: dict[int, Key] = {}
@@ -81,20 +85,18 @@ class Intake:
 
     def opened(self, origin: Origin) -> None:
         """An association was accepted."""
-        log.info("association-opened", peer=origin.peer, project=origin.project, association=origin.association)
 
     def closed(self, origin: Origin, how: str) -> None:
         """An association ended: what it carried is carried no longer."""
         self._carried.pop(origin.association, None)
         self._open.association_closed(origin.association)
         self._threads.submit(self.leases.give_back, origin.association)
-        log.info("association-closed", peer=origin.peer, association=origin.association, how=how)
 
     async def store(self, received: Received, data: bytearray) -> int:
         """Take an instance that was held whole; the status to answer."""
         way = self._ways[received.origin.project]
         key = way.keys.journal_key("instance", received.sop_uid)
-        async with self.places.place(len(data)), self._turns.turn((way.project, key)):
+        async with self.places.place(len(data)), self.turn(way.project, key):
             try:
                 self.check_backlog()
                 await self._take(way, key, received, data)
@@ -109,14 +111,16 @@ class Intake:
     async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> None:
         try:
             cleaned = self._clean(way, received, data)
-            if await self.is_duplicate(way, key, received, cleaned):
-                return
+            if self.storage.journal.known(way.project, key) is not None:
+                digest, _ = await self.in_thread(keep.digests, way, cleaned)
+                if self.is_duplicate(way, key, cleaned.originals, digest):
+                    return
             self.check_owner(way, cleaned)
         except Doubt as doubt:
             await self._withhold(way, received, doubt, data)
             return
         kept = await self.in_thread(keep.keep, self.leases, way, received, cleaned, time.time())
-        self.note_kept(kept, cleaned, received)
+        self.note_kept(kept, received)
 
     def _clean(self, way: Way, received: Received, data: bytearray) -> Cleaned:
         try:
@@ -124,17 +128,16 @@ class Intake:
         except Doubt:
             raise
         except Exception as error:
-            raise internal(error) from None
+            raise keep.internal(error) from None
 
-    async def is_duplicate(self, way: Way, key: str, received: Received, cleaned: Cleaned) -> bool:
+    def is_duplicate(self, way: Way, instance_key: str, originals: Originals, digest: str) -> bool:
         """True when this very instance is already held; raises Doubt when one with other content is."""
-        known = self.storage.journal.known(way.project, key)
+        known = self.storage.journal.known(way.project, instance_key)
         if known is None or known.verdict != "stored":
             return False
-        digest, _ = await self.in_thread(keep.digests, way, cleaned)
         if digest != known.received_digest:
-            raise conflict(cleaned.originals)
-        self.note_duplicate(received, key)
+            raise Doubt(Reason.CONFLICT, "(0008,0018)", originals)
+        log.info("instance-duplicate", project=way.project, instance=instance_key)
         return True
 
     def check_owner(self, way: Way, cleaned: Cleaned) -> None:
@@ -156,11 +159,11 @@ class Intake:
         sealed = await self.in_thread(keep.seal, self.storage.quarantine, record, received, [data])
         self.note_withheld(sealed, received)
 
-    def note_kept(self, kept: Kept, cleaned: Cleaned, received: Received) -> None:
+    def note_kept(self, kept: Kept, received: Received) -> None:
         """Enter a durable clean instance; the rows are committed behind the answer."""
         self.storage.journal.stored(kept.instance, kept.location)
-        if cleaned.identity:
-            self.storage.book.put(kept.instance.project, cleaned.identity, kept.instance.study_key)
+        if kept.identity:
+            self.storage.book.put(kept.instance.project, kept.identity, kept.instance.study_key)
         log.debug(
             "instance-stored",
             project=kept.instance.project,
@@ -183,9 +186,16 @@ class Intake:
         if record.study_key:
             self._carry((record.project, record.study_key), received.origin.association)
 
-    def note_duplicate(self, received: Received, key: str) -> None:
-        """The same instance came again; one copy is enough."""
-        log.info("instance-duplicate", project=received.origin.project, instance=key)
+    def note(self, outcome: Kept | Withheld | None, received: Received) -> None:
+        """Enter what became of a large instance; nothing where it was a duplicate."""
+        if isinstance(outcome, Kept):
+            self.note_kept(outcome, received)
+        elif outcome is not None:
+            self.note_withheld(outcome, received)
+
+    def turn(self, project: str, instance_key: str) -> AbstractAsyncContextManager[None]:
+        """The only turn for this instance: twins are put one after the other."""
+        return self._turns.turn((project, instance_key))
 
     def _carry(self, key: Key, association: int) -> None:
         before = self._carried.get(association)
@@ -202,19 +212,11 @@ class Intake:
 
     def refuse(self, received: Received, error: CannotKeep) -> int:
         """Nothing can be kept safe now: the sender keeps the instance and tries again."""
-        log.error("instance-refused-storage", project=received.origin.project, peer=received.origin.peer, error=str(error))
+        log.error(
+            "instance-refused-storage", project=received.origin.project, peer=received.origin.peer, error=str(error)
+        )
         return OUT_OF_RESOURCES
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """Run blocking work in the storage threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-
-
-def internal(error: Exception) -> Doubt:
-    """An unexpected exception withholds; only its type is told, its text may quote values."""
-    return Doubt(Reason.INTERNAL, type(error).__name__)
-
-
-def conflict(originals: Originals) -> Doubt:
-    """Another content under a SOP Instance UID that is already held."""
-    return Doubt(Reason.CONFLICT, "(0008,0018)", originals)

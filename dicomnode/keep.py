@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dicomnode.deidentify import Cleaned, data_digest, received_digest
 from dicomnode.keys import base32, keyed_digest
-from dicomnode.model import Buffer, Doubt, Instance, Location, Originals, Received, Withheld
+from dicomnode.model import Buffer, Doubt, IdentityEntry, Instance, Location, Originals, Reason, Received, Withheld
 from dicomnode.outbox import Outbox, Segment
 from dicomnode.quarantine import Quarantine
 from dicomnode.studies import Key
@@ -24,6 +25,7 @@ class Kept:
 
     instance: Instance
     location: Location
+    identity: tuple[IdentityEntry, ...]
 
 
 class Leases:
@@ -98,7 +100,12 @@ def keep(leases: Leases, way: Way, received: Received, cleaned: Cleaned, at: flo
         pixel_offset=pixel_offset,
         pixel_length=len(cleaned.pixels) if cleaned.pixels is not None else 0,
     )
-    return Kept(instance, location)
+    return Kept(instance, location, cleaned.identity)
+
+
+def internal(error: Exception) -> Doubt:
+    """An unexpected exception withholds; only its type is told, its text may quote values."""
+    return Doubt(Reason.INTERNAL, type(error).__name__)
 
 
 def whole_digest(way: Way, original: Buffer) -> str:
@@ -109,10 +116,11 @@ def whole_digest(way: Way, original: Buffer) -> str:
 def withheld(
     way: Way, received: Received, doubt: Doubt, originals: Originals | None, digest: str, at: float
 ) -> Withheld:
-    """The journal's view of a withheld instance; its quarantine name follows from its content, so twins share it."""
+    """The journal's view of a withheld instance; its quarantine name follows from its content where the digest is known."""
     key = way.keys.journal_key
     instance_key = key("instance", received.sop_uid)
-    name = base32(keyed_digest(way.keys.journal, "quarantine", f"{instance_key} {digest}".encode())[:16])
+    content = f"{instance_key} {digest}" if digest else secrets.token_hex(16)
+    name = base32(keyed_digest(way.keys.journal, "quarantine", content.encode())[:16])
     return Withheld(
         project=way.project,
         quarantine=name,

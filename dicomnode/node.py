@@ -1,8 +1,8 @@
 """The whole machine: what is opened, connected and closed, in order.
 
-    staging --C-STORE--> dimse.scp -> intake -> deidentify, gate -> outbox | quarantine -> 0x0000
-                                                                       |
-    research <--C-STORE-- forward <-- completion <---------------------+
+staging --C-STORE--> dimse.scp -> intake -> deidentify, gate -> outbox | quarantine -> 0x0000
+                                                                   |
+research <--C-STORE-- forward <-- completion <---------------------+
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Node:
         self._closing.enter_context(StorageLock(directory))
         self._threads = ThreadPoolExecutor(STORAGE_THREADS, "storage")
         self._closing.callback(self._threads.shutdown)
+        self._large_threads = ThreadPoolExecutor(settings.node.associations, "large")
+        self._closing.callback(self._large_threads.shutdown)
         self._journal = Journal.open(directory / "journal.db")
         self._closing.callback(self._journal.close)
         self._book = IdentityBook.open(directory / "identity.db")
@@ -129,6 +131,7 @@ class Node:
             self._completion,
             Places(settings.queue.instances, settings.queue.bytes),
             self._threads,
+            self._large_threads,
         )
         self._server = Server(settings.node.ae_title, self._intake, self._limits())
 
@@ -222,11 +225,18 @@ class Node:
             raise ConfigError(f"project {way.project} has no source", "name one in projects.*.source")
         source = self.settings.peers[way.source]
         studies = request.get("studies")
-        wanted = [Request(way, source, str(uid), n) for n, uid in enumerate(studies if isinstance(studies, list) else [])]
-        await asyncio.wrap_future(self._book.put_request(way.project, [r.uid for r in wanted]))
+        wanted = [
+            Request(way, source, str(uid), n) for n, uid in enumerate(studies if isinstance(studies, list) else [])
+        ]
+        for asked in wanted:
+            self._note(asked, "asked")
+        await asyncio.wrap_future(self._book.flush())
         arrived = [r for r in wanted if await self._retriever.fetch(r, report)]
         ended = [await self._follow(r, report) for r in wanted if r in arrived or r.instances]
         return 0 if len(arrived) == len(wanted) and all(ended) else 1
+
+    def _note(self, asked: Request, state: str) -> None:
+        self._book.put_request(asked.way.project, "study", asked.uid, asked.key[1], state, time.time())
 
     def _project(self, name: object) -> Way:
         if name is None and len(self._ways) == 1:
@@ -303,9 +313,7 @@ def serve(settings: Settings) -> int:
     return asyncio.run(_run(settings))
 
 
-def retrieve(
-    settings: Settings, study_uids: list[str], report: Report, project: str | None = None
-) -> int:
+def retrieve(settings: Settings, study_uids: list[str], report: Report, project: str | None = None) -> int:
     """Hand the request to the running node, or run one until it is done; exit code 0 when all studies arrived."""
     request: dict[str, object] = {"command": "retrieve", "studies": study_uids, "project": project}
     reports = control.ask(settings.storage.directory, request)

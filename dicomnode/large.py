@@ -1,0 +1,211 @@
+"""Instances too large to hold: cleaned and written chunk by chunk, in a thread of their own.
+
+On doubt the original is put together again from what the cleaner retained and what was written, sealed, and the
+record is voided; only then is the sender answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from dicomnode import keep
+from dicomnode.deidentify import Cleaned, CleanStream
+from dicomnode.errors import CannotKeep
+from dicomnode.keep import Kept, Leases
+from dicomnode.model import Buffer, Doubt, Originals, Received, Withheld
+from dicomnode.outbox import RecordWriter
+from dicomnode.quarantine import Quarantine
+from dicomnode.ways import Way
+
+READ_BACK = 1 << 20  # bytes of a record read at once when an original is put together again
+
+
+class Abandoned(Exception):
+    """The association ended before the instance did."""
+
+
+class Feed:
+    """Hands chunks from the event loop to a thread; `put` returns when the thread has done with the chunk."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._chunks: queue.SimpleQueue[tuple[Buffer, asyncio.Future[None]] | Exception | None] = queue.SimpleQueue()
+
+    def put(self, chunk: Buffer) -> asyncio.Future[None]:
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._chunks.put((chunk, done))
+        return done
+
+    def end(self, error: Exception | None = None) -> None:
+        self._chunks.put(error)
+
+    def __iter__(self) -> Iterator[Buffer]:
+        while True:
+            item = self._chunks.get()
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            chunk, done = item
+            yield chunk
+            self._loop.call_soon_threadsafe(_resolve, done)
+
+
+def _resolve(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+class Hub(Protocol):
+    """What a large instance needs of the intake."""
+
+    leases: Leases
+    quarantine: Quarantine
+    large_threads: ThreadPoolExecutor
+
+    def turn(self, project: str, instance_key: str) -> AbstractAsyncContextManager[None]:
+        """The only turn for this instance."""
+
+    def is_duplicate(self, way: Way, instance_key: str, originals: Originals, digest: str) -> bool:
+        """True when this very instance is held; raises Doubt when one with other content is."""
+
+    def check_owner(self, way: Way, cleaned: Cleaned) -> None:
+        """Raises Doubt when the pseudonym belongs to another patient."""
+
+    def check_backlog(self) -> None:
+        """Raises CannotKeep when the journal falls behind."""
+
+    def note(self, outcome: Kept | Withheld | None, received: Received) -> None:
+        """Enter what is durable now."""
+
+    def refuse(self, received: Received, error: CannotKeep) -> int:
+        """The status when nothing can be kept."""
+
+
+class LargeInstance:
+    """One large instance on its way (dimse.scp.InstanceStream)."""
+
+    def __init__(self, hub: Hub, way: Way, received: Received) -> None:
+        self._hub = hub
+        self._way = way
+        self._received = received
+        self._key = way.keys.journal_key("instance", received.sop_uid)
+        self._feed = Feed()
+        self._turn = hub.turn(way.project, self._key)
+        self._work: asyncio.Future[Kept | Withheld | None] | None = None
+
+    async def write(self, chunk: Buffer) -> None:
+        """Clean and write a chunk; returns when the chunk may be reused."""
+        if self._work is None:
+            await self._turn.__aenter__()
+            self._work = asyncio.get_running_loop().run_in_executor(self._hub.large_threads, self._take)
+        if not self._work.done():
+            await asyncio.wait({self._feed.put(chunk), self._work}, return_when=asyncio.FIRST_COMPLETED)
+
+    async def finish(self) -> int:
+        """The instance is whole; the C-STORE status."""
+        assert self._work is not None
+        self._feed.end()
+        try:
+            self._hub.note(await self._work, self._received)
+        except CannotKeep as error:
+            return self._hub.refuse(self._received, error)
+        finally:
+            await self._turn.__aexit__(None, None, None)
+        return 0x0000
+
+    async def abandon(self) -> None:
+        """The association ended first: nothing of the instance stays."""
+        if self._work is None:
+            return
+        self._feed.end(Abandoned())
+        await asyncio.wait({self._work})
+        self._work.exception()
+        await self._turn.__aexit__(None, None, None)
+
+    def _take(self) -> Kept | Withheld | None:
+        """In a thread: clean chunk by chunk into a record, or seal. Raises CannotKeep, Abandoned."""
+        self._hub.check_backlog()
+        writing = _Writing(self._hub.leases, self._way, self._received)
+        chunks = iter(self._feed)
+        try:
+            return self._clean(writing, chunks)
+        except (Abandoned, CannotKeep):
+            raise
+        except Doubt as doubt:
+            return self._seal(writing, doubt, chunks)
+        except Exception as error:
+            return self._seal(writing, keep.internal(error), chunks)
+        finally:
+            writing.void()
+
+    def _clean(self, writing: _Writing, chunks: Iterator[Buffer]) -> Kept | None:
+        for chunk in chunks:
+            writing.write(writing.stream.feed(chunk))
+        last, cleaned = writing.stream.finish()
+        stream = writing.stream
+        if self._hub.is_duplicate(self._way, self._key, cleaned.originals, stream.received_digest):
+            return None
+        self._hub.check_owner(self._way, cleaned)
+        writing.write(last)
+        return writing.finish(cleaned)
+
+    def _seal(self, writing: _Writing, doubt: Doubt, chunks: Iterator[Buffer]) -> Withheld:
+        originals = doubt.originals or writing.stream.originals
+        record = keep.withheld(self._way, self._received, doubt, originals, "", time.time())
+        return self._hub.quarantine.seal(record, self._received, writing.original(chunks))
+
+
+class _Writing:
+    """The record that is being written, and the way back to the original."""
+
+    def __init__(self, leases: Leases, way: Way, received: Received) -> None:
+        self.stream: CleanStream = way.deidentifier.stream(received)
+        self._leases = leases
+        self._way = way
+        self._received = received
+        self._record: RecordWriter | None = None
+
+    def write(self, parts: list[Buffer]) -> None:
+        if not parts:
+            return
+        if self._record is None:
+            assert self.stream.originals is not None
+            key = self._way.keys.journal_key("study", self.stream.originals.study_uid)
+            self._record = self._leases.take(self._received.origin.association, (self._way.project, key)).begin()
+        self._record.write(parts)
+
+    def finish(self, cleaned: Cleaned) -> Kept:
+        assert self._record is not None
+        stream = self.stream
+        instance = keep.describe(
+            self._way, self._received, cleaned, (stream.received_digest, stream.data_digest), time.time()
+        )
+        location = self._record.finish(
+            instance, cleaned.identity, cleaned.data_set_offset, stream.pixels_at, stream.pixels_length
+        )
+        self._record = None
+        return Kept(instance, location, cleaned.identity)
+
+    def original(self, chunks: Iterator[Buffer]) -> Iterator[Buffer]:
+        """The original data set: what was retained, what was written, the unwritten rest, and what still comes."""
+        stream = self.stream
+        yield stream.original_head
+        at, end = stream.pixels_at, stream.pixels_at + stream.pixels_written
+        while at < end:
+            assert self._record is not None
+            yield self._record.read(at, min(READ_BACK, end - at))
+            at += READ_BACK
+        yield from stream.original_rest
+        yield from chunks
+
+    def void(self) -> None:
+        if self._record is not None:
+            self._record.void()
+            self._record = None
