@@ -127,7 +127,7 @@ class Intake:
             return way.deidentifier.clean(received, data)
         except Doubt:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - promise 3: whatever happens, the instance is withheld
             raise keep.internal(error) from None
 
     def is_duplicate(self, way: Way, instance_key: str, originals: Originals, digest: str) -> bool:

@@ -116,7 +116,7 @@ def whole_digest(way: Way, original: Buffer) -> str:
 def withheld(
     way: Way, received: Received, doubt: Doubt, originals: Originals | None, digest: str, at: float
 ) -> Withheld:
-    """The journal's view of a withheld instance; its quarantine name follows from its content where the digest is known."""
+    """The journal's view of a withheld instance; its quarantine name follows from its content if known."""
     key = way.keys.journal_key
     instance_key = key("instance", received.sop_uid)
     content = f"{instance_key} {digest}" if digest else secrets.token_hex(16)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from dicomnode import keep
 from dicomnode.deidentify import Cleaned, CleanStream
@@ -106,7 +106,8 @@ class LargeInstance:
             await self._turn.__aenter__()
             self._work = asyncio.get_running_loop().run_in_executor(self._hub.large_threads, self._take)
         if not self._work.done():
-            await asyncio.wait({self._feed.put(chunk), self._work}, return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {self._feed.put(chunk), self._work}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
     async def finish(self) -> int:
         """The instance is whole; the C-STORE status."""
@@ -140,7 +141,7 @@ class LargeInstance:
             raise
         except Doubt as doubt:
             return self._seal(writing, doubt, chunks)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - promise 3: whatever happens, the instance is withheld
             return self._seal(writing, keep.internal(error), chunks)
         finally:
             writing.void()

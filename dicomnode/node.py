@@ -17,11 +17,12 @@ from contextlib import ExitStack
 
 import structlog
 
-from dicomnode import admission, control, deidentify, disk
+from dicomnode import admission, control, disk
 from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.config import Settings
 from dicomnode.deidentify import Deidentifier
+from dicomnode.deidentify.rules import load
 from dicomnode.dimse.scp import Limits, Server
 from dicomnode.errors import ConfigError, DicomnodeError, KeyFileError
 from dicomnode.forward import Forwarder, Patience
@@ -96,7 +97,7 @@ class Node:
 
     def _way(self, project: str, keys: ProjectKeys) -> Way:
         settings = self.settings.projects[project]
-        plan = deidentify.load(settings.rules)
+        plan = load(settings.rules)
         return Way(
             project=project,
             ae_title=self.settings.called(project),
@@ -224,10 +225,8 @@ class Node:
         if way.source is None:
             raise ConfigError(f"project {way.project} has no source", "name one in projects.*.source")
         source = self.settings.peers[way.source]
-        studies = request.get("studies")
-        wanted = [
-            Request(way, source, str(uid), n) for n, uid in enumerate(studies if isinstance(studies, list) else [])
-        ]
+        uids = request.get("studies")
+        wanted = [Request(way, source, str(uid), n) for n, uid in enumerate(uids if isinstance(uids, list) else [])]
         for asked in wanted:
             self._note(asked, "asked")
         await asyncio.wrap_future(self._book.flush())

@@ -80,7 +80,7 @@ class Turns:
             yield
         finally:
             if before is not None and not before.done():
-                before.add_done_callback(lambda _: mine.done() or mine.set_result(None))
+                before.add_done_callback(lambda _: mine.set_result(None))
             else:
                 mine.set_result(None)
             if self._tails.get(key) is mine:
