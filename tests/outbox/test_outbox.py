@@ -1,0 +1,356 @@
+"""Segments: what append() returned is found again, byte for byte; nothing else is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from kept import FRONT, KEYS, OTHER_KEYS, Clean, clean
+
+from dicomnode.errors import CannotKeep, KeyFileError, StoreDamaged
+from dicomnode.model import Location
+from dicomnode.outbox import Outbox, Recovered, Segment
+
+CASES = [clean(number, pixels=size) for number, size in enumerate((600, 0, 1, 70_000, 100_001))]
+
+
+def outbox(directory: Path, **options: int) -> Outbox:
+    return Outbox(directory, {"trial": KEYS}, **options)
+
+
+def read(box: Outbox, location: Location) -> bytes:
+    with box.open(location) as view:
+        return bytes(view)
+
+
+def recover(directory: Path, known: dict[str, int] | None = None) -> list[Recovered]:
+    return list(outbox(directory).recover(known or {}))
+
+
+def as_recovered(case: Clean, location: Location) -> Recovered:
+    return Recovered(case.instance, case.identity, location)
+
+
+def test_records_are_read_back_and_recovered(tmp_path: Path) -> None:
+    box = outbox(tmp_path / "outbox")
+    segment = box.lease("trial", "studya")
+    locations = [case.append_to(segment) for case in CASES]
+    for case, location in zip(CASES, locations, strict=True):
+        assert read(box, location) == case.data
+        assert case.data[location.data_set_offset :] == case.data[len(FRONT) :]
+        assert location.segment == segment.name
+    assert recover(tmp_path / "outbox") == [as_recovered(*pair) for pair in zip(CASES, locations, strict=True)]
+
+
+def test_recovery_reads_only_behind_what_is_known(tmp_path: Path) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    locations = [case.append_to(segment) for case in CASES]
+    known = {segment.name: locations[2].offset}
+    assert [found.location for found in recover(tmp_path, known)] == locations[2:]
+    assert recover(tmp_path, {segment.name: segment.end}) == []
+
+
+def test_nothing_original_stands_in_the_clear(tmp_path: Path) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    CASES[0].append_to(segment)
+    content = (tmp_path / segment.name).read_bytes()
+    assert b"original-0" not in content
+    assert "Müller".encode() not in content
+    assert b"instance0" in content
+
+
+def test_half_a_record_is_cut_off_at_every_byte(tmp_path: Path) -> None:
+    segment = outbox(tmp_path / "whole").lease("trial", "studya")
+    first, second = clean(1, pixels=30), clean(2, pixels=30)
+    kept = first.append_to(segment)
+    second.append_to(segment)
+    content = (tmp_path / "whole" / segment.name).read_bytes()
+    torn = tmp_path / "torn" / segment.name
+    torn.parent.mkdir(parents=True)
+    for length in range(kept.length, len(content)):
+        torn.write_bytes(content[:length])
+        assert recover(tmp_path / "torn") == [as_recovered(first, kept)]
+        assert torn.stat().st_size == kept.length
+
+
+def test_a_changed_byte_anywhere_makes_a_record_not_count(tmp_path: Path) -> None:
+    segment = outbox(tmp_path / "whole").lease("trial", "studya")
+    clean(1, pixels=30).append_to(segment)
+    content = (tmp_path / "whole" / segment.name).read_bytes()
+    torn = tmp_path / "torn" / segment.name
+    torn.parent.mkdir(parents=True)
+    for at in range(len(content)):
+        torn.write_bytes(content[:at] + bytes([content[at] ^ 0x40]) + content[at + 1 :])
+        if at in (8, 9):
+            with pytest.raises(StoreDamaged, match="format"):
+                recover(tmp_path / "torn")
+        else:
+            assert recover(tmp_path / "torn") == []
+
+
+def test_another_key_stops_recovery_and_destroys_nothing(tmp_path: Path) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    CASES[0].append_to(segment)
+    before = (tmp_path / segment.name).read_bytes()
+    with pytest.raises(KeyFileError, match=OTHER_KEYS.key_id):
+        list(Outbox(tmp_path, {"trial": OTHER_KEYS}).recover({}))
+    assert list(Outbox(tmp_path, {"other": KEYS}).recover({})) == []
+    assert (tmp_path / segment.name).read_bytes() == before
+
+
+def test_a_segment_shorter_than_the_journal_says_is_reported(tmp_path: Path) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    location = CASES[0].append_to(segment)
+    os.truncate(tmp_path / segment.name, 10)
+    box = outbox(tmp_path)
+    assert list(box.recover({segment.name: location.length})) == []
+    assert box.damaged == [segment.name]
+    for short in (location, Location(location.segment, 0, 10, 0, 100_000, 0), Location("trial/x/y.seg", 0, 1, 0, 1, 0)):
+        with pytest.raises(StoreDamaged), box.open(short):
+            pass
+
+
+def test_a_lease_is_exclusive_and_a_segment_is_used_again(tmp_path: Path) -> None:
+    box = outbox(tmp_path, idle=1)
+    first, second = box.lease("trial", "studya"), box.lease("trial", "studya")
+    assert first.name != second.name
+    CASES[0].append_to(first)
+    box.give_back(first)
+    again = box.lease("trial", "studya")
+    assert again is first
+    location = CASES[1].append_to(again)
+    assert read(box, location) == CASES[1].data
+
+
+def test_descriptors_are_bounded_and_reopened(tmp_path: Path) -> None:
+    box = outbox(tmp_path, idle=3)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    segments = [box.lease("trial", f"study{number}") for number in range(20)]
+    for number, segment in enumerate(segments):
+        clean(number, study=segment.study_key).append_to(segment)
+        box.give_back(segment)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before + 3
+    segment = box.lease("trial", "study0")
+    clean(50, study="study0").append_to(segment)
+    assert len(recover(tmp_path)) == 21
+    box.give_back(segment)
+    box.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_this_runs_segments_are_not_recovered(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    CASES[0].append_to(box.lease("trial", "studya"))
+    assert list(box.recover({})) == []
+
+
+def test_a_study_is_deleted_only_when_nobody_writes_and_all_is_known(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    segment, other = box.lease("trial", "studya"), box.lease("trial", "studyb")
+    location = CASES[0].append_to(segment)
+    CASES[0].append_to(other)
+    assert not box.delete_study("trial", "studya")
+    box.give_back(segment)
+    assert not box.delete_study("trial", "studya", {segment.name: location.length - 1})
+    assert read(box, location) == CASES[0].data
+    with box.open(location) as view:
+        assert box.delete_study("trial", "studya", {segment.name: location.length})
+        assert bytes(view) == CASES[0].data
+    assert not (tmp_path / "trial" / "studya").exists()
+    assert box.delete_study("trial", "studya")
+    late = box.lease("trial", "studya")
+    assert late.name != segment.name
+    CASES[1].append_to(late)
+    assert len(recover(tmp_path)) == 2
+
+
+def test_a_slice_may_outlive_the_view(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    location = CASES[4].append_to(box.lease("trial", "studya"))
+    with pytest.raises(ConnectionError), box.open(location) as view:
+        part = view[10:]
+        raise ConnectionError
+    assert bytes(part) == CASES[4].data[10:]
+
+
+def test_a_record_that_comes_bit_by_bit(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    whole = CASES[0].append_to(segment)
+    case = CASES[3]
+    writer = segment.begin()
+    for first in range(0, len(case.data), 999):
+        writer.write([case.data[first : first + 500], case.data[first + 500 : first + 999]])
+    assert writer.length == len(case.data)
+    assert writer.read(100, 1000) == case.data[100:1100]
+    assert writer.read(len(case.data) - 5, 100) == case.data[-5:]
+    with pytest.raises(RuntimeError):
+        CASES[1].append_to(segment)
+    assert len(recover(tmp_path, {segment.name: whole.length})) == 0, "it is not finished"
+
+
+def test_a_finished_stream_is_a_record_like_any_other(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    case = CASES[3]
+    writer = segment.begin()
+    writer.write([case.data[:77]])
+    writer.void()
+    writer.void()
+    writer = segment.begin()
+    for part in case.parts:
+        writer.write([part])
+    location = writer.finish(case.instance, case.identity, len(FRONT), case.pixel_offset, case.pixel_length)
+    after = CASES[1].append_to(segment)
+    assert read(box, location) == case.data
+    assert recover(tmp_path) == [as_recovered(case, location), as_recovered(CASES[1], after)]
+
+
+def test_a_voided_stream_leaves_nothing(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    kept = CASES[0].append_to(segment)
+    writer = segment.begin()
+    writer.write([b"x" * 5000])
+    writer.void()
+    assert (tmp_path / segment.name).stat().st_size == kept.length
+    abandoned = segment.begin()
+    abandoned.write([b"y" * 5000])
+    box.give_back(segment)
+    assert (tmp_path / segment.name).stat().st_size == kept.length
+    assert recover(tmp_path) == [as_recovered(CASES[0], kept)]
+
+
+def failing(error: int, after: int = 0) -> Callable[..., int]:
+    def fail(fd: int, parts: list[bytes], offset: int) -> int:
+        if after:
+            os.pwrite(fd, b"".join(parts)[:after], offset)
+        raise OSError(error, os.strerror(error))
+
+    return fail
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
+def test_a_write_error_leaves_the_records_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    kept = CASES[0].append_to(segment)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", failing(error, after=100))
+        with pytest.raises(CannotKeep, match=os.strerror(error)):
+            CASES[1].append_to(segment)
+    assert (tmp_path / segment.name).stat().st_size == kept.length
+    assert segment.usable
+    later = CASES[2].append_to(segment)
+    assert recover(tmp_path) == [as_recovered(CASES[0], kept), as_recovered(CASES[2], later)]
+
+
+def test_a_failed_sync_gives_the_segment_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    kept = CASES[0].append_to(segment)
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(CannotKeep):
+            CASES[1].append_to(segment)
+    assert not segment.usable
+    with pytest.raises(CannotKeep, match="lease another"):
+        CASES[1].append_to(segment)
+    box.give_back(segment)
+    other = box.lease("trial", "studya")
+    assert other is not segment
+    later = CASES[1].append_to(other)
+    assert read(box, kept) == CASES[0].data
+    found = recover(tmp_path)
+    assert len(found) == 2
+    assert {record.location for record in found} == {kept, later}
+
+
+def test_when_the_cut_fails_too_the_segment_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    kept = CASES[0].append_to(segment)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", failing(errno.EIO, after=50))
+        patch.setattr(os, "ftruncate", fail)
+        with pytest.raises(CannotKeep):
+            CASES[1].append_to(segment)
+    assert not segment.usable
+    assert recover(tmp_path) == [as_recovered(CASES[0], kept)]
+
+
+def test_a_stream_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    case = CASES[3]
+    writer = segment.begin()
+    writer.write([case.data])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", failing(errno.ENOSPC))
+        with pytest.raises(CannotKeep):
+            writer.finish(case.instance, case.identity, len(FRONT), case.pixel_offset, case.pixel_length)
+    assert segment.end == 0
+    location = case.append_to(segment)
+    assert recover(tmp_path) == [as_recovered(case, location)]
+
+
+def test_no_segment_when_its_directory_cannot_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = outbox(tmp_path)
+    box.give_back(box.lease("trial", "studya"))
+    box.lease("trial", "studya")
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(CannotKeep):
+            box.lease("trial", "studya")
+    assert len(list((tmp_path / "trial" / "studya").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", ".hidden"])
+def test_names_that_leave_the_directory_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="directory name"):
+        outbox(tmp_path).lease("trial", name)
+
+
+def test_offsets_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    case = CASES[0]
+    with pytest.raises(ValueError, match="offsets"):
+        segment.append(case.instance, case.identity, case.parts, len(FRONT), 10, 5)
+    assert (tmp_path / segment.name).stat().st_size == 0
+
+
+def test_many_threads(tmp_path: Path) -> None:
+    box = outbox(tmp_path, idle=2)
+    gate = threading.Barrier(4)
+
+    def work(worker: int) -> list[tuple[Clean, Location]]:
+        gate.wait()
+        done = []
+        for number in range(worker * 100, worker * 100 + 15):
+            study = f"study{number % 3}"
+            segment: Segment = box.lease("trial", study)
+            case = clean(number, study=study)
+            done.append((case, case.append_to(segment)))
+            box.give_back(segment)
+        return done
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pair for pairs in pool.map(work, range(4)) for pair in pairs]
+    found = {record.location: record for record in recover(tmp_path)}
+    assert found == {location: as_recovered(case, location) for case, location in done}
+    assert all(read(box, location) == case.data for case, location in done)
