@@ -1,0 +1,244 @@
+"""C-FIND, C-MOVE and C-ECHO as an SCU, through pynetdicom. Everything here blocks: call it in a thread.
+
+What is asked for and found is identified; it must not be logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from dicomnode.dimse.session import Session
+from dicomnode.dimse.syntaxes import VERIFICATION
+from dicomnode.errors import PermanentError, TransientError
+from dicomnode.model import Peer
+
+FIND = str(StudyRootQueryRetrieveInformationModelFind)
+MOVE = str(StudyRootQueryRetrieveInformationModelMove)
+SILENCE = 60.0
+MOVE_SILENCE = 600.0
+
+_MOST_MATCHES = 1_000_000
+_MOST_IN_LIST = 500
+_CANNOT = frozenset({0x0122, 0xA900})
+_BUSY = frozenset({0xA700, 0xA701, 0xA702, 0x0110, 0x0213})
+
+
+@dataclass(frozen=True)
+class Found:
+    """One match of a C-FIND; identified. `count` is the number of related instances, where the source told it."""
+
+    study_uid: str
+    series_uid: str = ""
+    sop_uid: str = ""
+    modality: str = ""
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A C-MOVE response (PS3.4 C.4.2): status, sub-operation counts where told, and words for people."""
+
+    status: int
+    remaining: int | None
+    completed: int | None
+    failed: int | None
+    warning: int | None
+    text: str
+
+    @property
+    def pending(self) -> bool:
+        """Whether more responses follow."""
+        return self.status in (0xFF00, 0xFF01)
+
+
+class _CannotAnswer(Exception):
+    """The peer does not do this level or model."""
+
+
+def find_study(peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE) -> Found | None:
+    """The study as the source knows it, or None. Raises PeerUnreachable, PeerRejected, Transient- or PermanentError."""
+    with Session(peer, calling, [FIND], silence) as session:
+        keys = _keys("STUDY", study_uid, NumberOfStudyRelatedInstances="", ModalitiesInStudy="")
+        try:
+            matches = [match for match in _find(session, keys) if _text(match, "StudyInstanceUID") == study_uid]
+        except _CannotAnswer as error:
+            raise PermanentError(
+                f"{peer.name} cannot answer C-FIND: {error}", "have it allow study root C-FIND"
+            ) from None
+    if not matches:
+        return None
+    count = _count(matches[0], "NumberOfStudyRelatedInstances")
+    return Found(study_uid, modality=_text(matches[0], "ModalitiesInStudy"), count=count)
+
+
+def find_instances(peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE) -> list[Found] | None:
+    """Every instance that the source says the study holds; None where it cannot answer at IMAGE level.
+
+    Raises PeerUnreachable, PeerRejected, TransientError.
+    """
+    found: list[Found] = []
+    with Session(peer, calling, [FIND], silence) as session:
+        try:
+            keys = _keys("SERIES", study_uid, SeriesInstanceUID="", Modality="", NumberOfSeriesRelatedInstances="")
+            for series in list(_find(session, keys)):
+                images = _images(session, study_uid, series)
+                if not images and _count(series, "NumberOfSeriesRelatedInstances") != 0:
+                    return None
+                found += images
+        except _CannotAnswer:
+            return None
+    return found
+
+
+def _images(session: Session, study_uid: str, series: Dataset) -> list[Found]:
+    series_uid = _text(series, "SeriesInstanceUID")
+    if not series_uid:
+        raise _CannotAnswer("no Series Instance UID")
+    keys = _keys("IMAGE", study_uid, SeriesInstanceUID=series_uid, SOPInstanceUID="")
+    sop_uids = {_text(match, "SOPInstanceUID"): None for match in _find(session, keys)}
+    modality = _text(series, "Modality")
+    return [Found(study_uid, series_uid, sop_uid, modality) for sop_uid in sop_uids if sop_uid]
+
+
+def _keys(level: str, study_uid: str, **others: str | list[str]) -> Dataset:
+    keys = Dataset()
+    keys.QueryRetrieveLevel = level
+    keys.StudyInstanceUID = study_uid
+    for keyword, value in others.items():
+        setattr(keys, keyword, value)
+    return keys
+
+
+def _text(match: Dataset, keyword: str) -> str:
+    """An attribute as text, several values joined; empty when it is not there."""
+    value = match.get(keyword)
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, str) or not isinstance(value, Sequence) else "\\".join(map(str, value))
+
+
+def _count(match: Dataset, keyword: str) -> int | None:
+    text = _text(match, keyword)
+    return int(text) if text.isdecimal() else None
+
+
+def _find(session: Session, keys: Dataset) -> Iterator[Dataset]:
+    """The matches of a C-FIND; the responses are always taken to the last."""
+    matches: list[Dataset] = []
+    final: int | None = None
+    for status, identifier in session.association.send_c_find(keys, FIND, msg_id=session.next_id()):
+        session.heard()
+        if "Status" not in status:
+            raise session.lost()
+        final = status.Status
+        if final in (0xFF00, 0xFF01) and identifier is not None:
+            matches.append(identifier)
+        if len(matches) > _MOST_MATCHES:
+            raise PermanentError(f"{session.peer.name} never ends its answer to C-FIND", "look into its log")
+    if final is None or final in (0xFF00, 0xFF01):
+        raise session.lost()
+    if final:
+        _raise_for(session.peer, "C-FIND", final)
+    return iter(matches)
+
+
+def _raise_for(peer: Peer, operation: str, status: int) -> None:
+    if status in _CANNOT or status >> 12 == 0xC:
+        raise _CannotAnswer(f"status 0x{status:04X}")
+    error = TransientError if status in _BUSY else PermanentError
+    raise error(f"{peer.name} answered {operation} with status 0x{status:04X}", "look into its log")
+
+
+_MOVE_TEXTS = {
+    0x0000: "finished",
+    0x0122: "the source does not support this retrieve",
+    0x0124: "the source does not authorize the retrieve",
+    0xA701: "the source is out of resources and could not count the matches",
+    0xA702: "the source is out of resources and could not send",
+    0xA801: "the source does not know the AE title to move to: have it entered there with this host and port",
+    0xA900: "the source could not match the identifier to the SOP class",
+    0xB000: "finished, with failures",
+    0xFE00: "cancelled",
+    0xFF00: "pending",
+    0xFF01: "pending",
+}
+
+
+def move_study(
+    peer: Peer,
+    calling: str,
+    destination: str,
+    study_uid: str,
+    *,
+    series_uid: str | None = None,
+    sop_uids: Sequence[str] | None = None,
+    progress: Callable[[Moved], None],
+    alive: Callable[[], float],
+    silence: float = MOVE_SILENCE,
+) -> Moved:
+    """C-MOVE of a study, a series or single instances (with their series) to `destination`; the final response.
+
+    Many instances are asked for in several C-MOVEs; then the counts are those of the last, which is the first that
+    did not succeed.
+
+    `alive` tells the monotonic time of the last arrival: pending responses are optional, so silence is neither
+    response nor arrival. Raises PeerUnreachable and PeerRejected. A final success is no evidence of completeness.
+    """
+    keys = _keys("STUDY", study_uid)
+    if series_uid:
+        keys.QueryRetrieveLevel = "SERIES"
+        keys.SeriesInstanceUID = series_uid
+    with Session(peer, calling, [MOVE], silence, alive) as session:
+        if not sop_uids:
+            return _move(session, keys, destination, progress)
+        keys.QueryRetrieveLevel = "IMAGE"
+        for at in range(0, len(sop_uids), _MOST_IN_LIST):
+            keys.SOPInstanceUID = list(sop_uids[at : at + _MOST_IN_LIST])
+            last = _move(session, keys, destination, progress)
+            if last.status != 0:
+                break
+    return last
+
+
+def _move(session: Session, keys: Dataset, destination: str, progress: Callable[[Moved], None]) -> Moved:
+    """One C-MOVE; its responses are always taken to the last."""
+    last: Moved | None = None
+    for status, _ in session.association.send_c_move(keys, destination, MOVE, msg_id=session.next_id()):
+        session.heard()
+        if "Status" not in status:
+            raise session.lost()
+        last = _moved(status)
+        progress(last)
+    if last is None or last.pending:
+        raise session.lost()
+    return last
+
+
+def _moved(status: Dataset) -> Moved:
+    code = int(status.Status)
+    words = _MOVE_TEXTS.get(code, "the source cannot process the retrieve")
+    return Moved(
+        code,
+        status.get("NumberOfRemainingSuboperations"),
+        status.get("NumberOfCompletedSuboperations"),
+        status.get("NumberOfFailedSuboperations"),
+        status.get("NumberOfWarningSuboperations"),
+        f"{words} (0x{code:04X})",
+    )
+
+
+def echo(peer: Peer, calling: str, *, silence: float = SILENCE) -> None:
+    """C-ECHO. Raises PeerUnreachable, PeerRejected or, when the peer answers no, PermanentError."""
+    with Session(peer, calling, [VERIFICATION], silence) as session:
+        status = session.association.send_c_echo(msg_id=session.next_id())
+        if "Status" not in status:
+            raise session.lost()
+        if status.Status:
+            raise PermanentError(f"{peer.name} answered C-ECHO with status 0x{status.Status:04X}", "look into its log")

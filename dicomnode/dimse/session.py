@@ -1,0 +1,165 @@
+"""An association of pynetdicom as requestor, with its traps closed: silent, and cut when nothing happens."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+
+from dicomnode.dimse.refusals import rejected
+from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from dicomnode.errors import PeerUnreachable, PermanentError
+from dicomnode.model import Peer
+
+CONNECT = 10.0
+
+_MAX_PDU = 64 * 1024
+_LOOK = 0.25
+
+
+def _silence_libraries() -> None:
+    """Identifiers, and pydicom's quotations of values in warnings, must not reach any log or terminal."""
+    _config.LOG_REQUEST_IDENTIFIERS = False
+    _config.LOG_RESPONSE_IDENTIFIERS = False
+    _config.LOG_HANDLER_LEVEL = "none"
+    for name in ("pynetdicom", "pydicom"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.CRITICAL + 1)
+        logger.propagate = False
+        logger.handlers[:] = [logging.NullHandler()]
+    for name in [each for each in logging.root.manager.loggerDict if each.startswith("pynetdicom.")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom)\b")
+
+
+_silence_libraries()
+
+
+class Session:
+    """A context manager around one association; used by the one thread that made it.
+
+    When neither `heard` was called nor `alive()` grew for `silence` seconds, the socket is shut down: whatever waits
+    on it, in whatever thread of pynetdicom, ends.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        calling: str,
+        abstract_syntaxes: Sequence[str],
+        silence: float,
+        alive: Callable[[], float] | None = None,
+    ) -> None:
+        self.peer = peer
+        self.timed_out = False
+        self._calling = calling
+        self._abstract_syntaxes = abstract_syntaxes
+        self._silence = silence
+        self._alive = alive
+        self._last = time.monotonic()
+        self._socket: socket.socket | None = None
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._watchdog, name="dicom-watchdog", daemon=True)
+        self._message_id = 0
+        self._association: Association | None = None
+
+    @property
+    def association(self) -> Association:
+        """pynetdicom's association, established."""
+        assert self._association is not None
+        return self._association
+
+    def __enter__(self) -> Self:
+        self._last = time.monotonic()
+        self._watch.start()
+        try:
+            self._association = self._associate()
+        except BaseException:
+            self._over.set()
+            raise
+        self.heard()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self.association.is_established:
+                self.heard()
+                if kind is None:
+                    self.association.release()
+                else:
+                    self.association.abort()
+        finally:
+            self._over.set()
+            self._shut()
+            self.association.join(CONNECT)
+
+    def _associate(self) -> Association:
+        ae = AE(ae_title=self._calling)
+        ae.connection_timeout = CONNECT
+        ae.acse_timeout = ae.network_timeout = self._silence
+        ae.dimse_timeout = None
+        contexts = [build_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in self._abstract_syntaxes]
+        where = f"{self.peer.name} ({self.peer.host}:{self.peer.port})"
+        handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_ESTABLISHED, self._opened)]
+        try:
+            association = ae.associate(
+                self.peer.host, self.peer.port, contexts, self.peer.ae_title, _MAX_PDU, evt_handlers=handlers
+            )
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise PeerUnreachable(f"{where} cannot be reached: {why}", "check host and port") from None
+        answer = association.acceptor.primitive
+        if association.is_rejected and answer is not None:
+            reason = answer.result or 1, answer.result_source or 1, answer.diagnostic or 1
+            raise rejected(self.peer, self._calling, *reason)
+        if not association.is_established:
+            self._shut()
+            if answer is not None and not self.timed_out:
+                raise PermanentError(f"{where} accepts none of the services asked for", "have it allow them")
+            raise PeerUnreachable(f"{where} does not answer as a DICOM node", "check host and port, and that it runs")
+        return association
+
+    def _opened(self, event: evt.Event) -> None:
+        """pynetdicom sends without a deadline: give the socket one."""
+        wrapper = event.assoc.dul.socket
+        if wrapper is not None and wrapper.socket is not None:
+            self._socket = wrapper.socket
+            self._socket.settimeout(self._silence)
+
+    def next_id(self) -> int:
+        """A Message ID that is unique on this association."""
+        self._message_id += 1
+        return self._message_id
+
+    def heard(self) -> None:
+        """The peer did something."""
+        self._last = time.monotonic()
+
+    def lost(self) -> PeerUnreachable:
+        """The error to raise when a response never came."""
+        how = f"said nothing for {self._silence:g} s" if self.timed_out else "ended the association"
+        return PeerUnreachable(f"{self.peer.name} {how}", "look into its log")
+
+    def _watchdog(self) -> None:
+        while not self._over.wait(_LOOK):
+            last = max(self._last, self._alive()) if self._alive else self._last
+            if time.monotonic() - last > self._silence:
+                self.timed_out = True
+                self._shut()
+                return
+
+    def _shut(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
