@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,8 @@ from peers.mosquitto import Mosquitto
 from peers.node import Node
 from peers.orthanc import Orthanc
 from peers.process import free_port as _free_port
+
+sys.path.append(str(Path(__file__).with_name("deidentify")))  # the oracle, for the end-to-end tests too
 
 
 @pytest.fixture

@@ -26,7 +26,10 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Node:
-    """One node with its storage in `folder`; peers are name -> (AE title, port) on the loopback interface."""
+    """One node with its storage in `folder`; peers are name -> (AE title, port) on the loopback interface.
+
+    `key` is the project's, 32 bytes; without one the node creates it at its first start.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Node:
         source: str | None = "staging",
         destinations: list[str] | None = None,
         settings: Mapping[str, Any] | None = None,
+        key: bytes | None = None,
     ):
         self.folder = folder
         self.port = free_port()
@@ -45,10 +49,16 @@ class Node:
         self.rules = folder / "rules.yaml"
         self.config = folder / "dicomnode.yaml"
         self.log = folder / "node.log"
+        self.temporary = folder / "tmp"
         self.process: Program | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.storage.mkdir(exist_ok=True)
         self.rules.write_text(rules)
+        self.key_file = self.storage / "keys" / "default.key"
+        if key is not None:
+            self.key_file.parent.mkdir(mode=0o700)
+            self.key_file.touch(mode=0o600)
+            self.key_file.write_text(key.hex())
         project = {
             "rules": str(self.rules),
             "source": source,
@@ -71,7 +81,8 @@ class Node:
     def start(self) -> Node:
         """Start the node and wait until it listens."""
         arguments = [sys.executable, "-m", "dicomnode", "serve", "--config", self.config]
-        self.process = Program(arguments, self.log)
+        self.temporary.mkdir(exist_ok=True)
+        self.process = Program(arguments, self.log, {"TMPDIR": str(self.temporary)})
         self.process.wait_ready(self._listening, 30)
         return self
 

@@ -1,0 +1,44 @@
+"""The research PACS is away: nothing is lost, nothing is forgotten over a restart, and all goes out when it is back."""
+
+from __future__ import annotations
+
+import time
+
+import synthetic
+from chain import Way
+from peers import dcmtk
+from peers.node import SETTLED
+
+SOON = {"forward": {"first": "200ms", "most": "1s"}}
+
+
+def test_down_and_back(node, storescp, free_port, write_files):
+    port = free_port()
+    peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", port)}
+    made = node(peers, quiet="300ms", settings=SOON).start()
+    sent = list(synthetic.series(4))
+    assert dcmtk.dcmsend(made.port, write_files(sent)).statuses == [0] * 4
+    time.sleep(2)
+    (study,) = made.studies()
+    assert study["state"] not in SETTLED
+    made.kill()
+    made.restart()
+    time.sleep(1)
+    research = storescp("research", port=port)
+    made.wait_settled()
+    assert research.data_sets() == Way(made, research).expect(sent)
+
+
+def test_away_in_the_middle(way, storescp, write_files):
+    chain = way(quiet="300ms", settings=SOON)
+    first, second = list(synthetic.series(3, 1)), list(synthetic.series(3, 2))
+    assert dcmtk.dcmsend(chain.port, write_files(first, "one")).statuses == [0] * 3
+    chain.node.wait_settled(1)
+    chain.research.stop()
+    assert dcmtk.dcmsend(chain.port, write_files(second, "two")).statuses == [0] * 3
+    time.sleep(1.5)
+    assert sorted(study["state"] in SETTLED for study in chain.node.studies()) == [False, True]
+    again = storescp("again", port=chain.research.port)
+    chain.node.wait_settled(2)
+    assert again.data_sets() == chain.expect(second)
+    assert chain.research.data_sets() == chain.expect(first)
