@@ -17,7 +17,6 @@ PADDING = " \0"
 UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 CHARACTER_SET_VRS = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
 """VRs whose text is in the Specific Character Set (PS3.5 section 6.1.2.3)."""
-ISO_2022_DELIMITERS = {"PN": "\\^=\r\n\t\f", "LO": "\\\r\n\t\f", "SH": "\\\r\n\t\f", "UC": "\\\r\n\t\f"}
 MISSPELT = re.compile(r"^ISO[ _-]?IR[ _-]?(?=[0-9])")
 """ISO IR 100, ISO-IR 100 and the like are common for ISO_IR 100, and cannot mean anything else."""
 DATE = re.compile(r"([0-9]{4})(?:\.?([0-9]{2})(?:\.?([0-9]{2}))?)?")
@@ -70,35 +69,29 @@ def decode(value: bytes, encodings: Sequence[str], vr: str = "LO") -> str:
         return trimmed.decode("ascii").strip(" ") if vr not in ("ST", "LT", "UT", "UR") else trimmed.decode("ascii")
     if vr not in CHARACTER_SET_VRS:
         raise Doubt(Reason.CHARACTER_SET)
-    return _decode(trimmed, encodings, vr)
+    return _decode(trimmed, encodings)
 
 
-def _decode(value: bytes, encodings: Sequence[str], vr: str) -> str:
+def _decode(value: bytes, encodings: Sequence[str]) -> str:
     if len(encodings) == 1 and b"\x1b" not in value:
         try:
-            return value.decode("latin_1" if encodings[0] == "iso8859" else encodings[0], "strict").strip(" ")
+            return value.decode(encodings[0], "strict").strip(" ")
         except (UnicodeDecodeError, LookupError):
             raise Doubt(Reason.CHARACTER_SET) from None
-    return _decode_iso_2022(value, encodings, vr)
+    return _decode_iso_2022(value, encodings)
 
 
-def _decode_iso_2022(value: bytes, encodings: Sequence[str], vr: str) -> str:
-    """Text with code extensions (PS3.5 section 6.1.2.5): each escape sequence must be of a declared set."""
-    delimiters = ISO_2022_DELIMITERS.get(vr, "\r\n\t\f")
-    pieces = re.split(b"([" + re.escape(delimiters).encode() + b"])", value) if b"\x1b" in value else [value]
+def _decode_iso_2022(value: bytes, encodings: Sequence[str]) -> str:
+    """Text with code extensions (PS3.5 section 6.1.2.5): each escape sequence must be of a declared set.
+
+    Delimiters are not looked for: in a double-byte set their codes are parts of characters.
+    """
+    start, *escaped = value.split(b"\x1b")
     try:
-        return "".join(_piece(piece, encodings) for piece in pieces).strip(" ")
+        text = start.decode(encodings[0], "strict")
+        return (text + "".join(_escaped(b"\x1b" + fragment, encodings) for fragment in escaped)).strip(" ")
     except (UnicodeDecodeError, LookupError, ValueError):
         raise Doubt(Reason.CHARACTER_SET) from None
-
-
-def _piece(piece: bytes, encodings: Sequence[str]) -> str:
-    """One run of text between delimiters; each starts in the first character set."""
-    start, *escaped = piece.split(b"\x1b")
-    text = start.decode(encodings[0], "strict")
-    for fragment in escaped:
-        text += _escaped(b"\x1b" + fragment, encodings)
-    return text
 
 
 def _escaped(fragment: bytes, encodings: Sequence[str]) -> str:
@@ -106,8 +99,7 @@ def _escaped(fragment: bytes, encodings: Sequence[str]) -> str:
         if fragment.startswith(code):
             if encoding not in encodings and encoding not in ("iso8859", "iso8859_1"):
                 raise ValueError("not declared")
-            keep_escape = encoding in charset.handled_encodings
-            return (fragment if keep_escape else fragment[len(code) :]).decode(encoding, "strict")
+            return (fragment if encoding.startswith("iso2022") else fragment[len(code) :]).decode(encoding, "strict")
     raise ValueError("unknown escape sequence")
 
 

@@ -1,0 +1,176 @@
+"""Rules files: a corpus of bad ones with the error each must give, and what good ones compile to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dicomnode.deidentify import rules
+from dicomnode.deidentify.plan import Action, Plan, key_of
+from dicomnode.errors import RulesError
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+BASIC = Path(__file__).parents[2] / "rules" / "basic.yaml"
+
+BAD = {
+    "": "1: the file is empty; add: profile: basic",
+    "options: []": "1: the key 'profile' is missing; add: profile: basic",
+    "profile: basic\noptoins: []": "2: unknown key 'optoins'; did you mean 'options'?",
+    "profile: full": "1: unknown profile 'full'; use basic",
+    "profile: [basic]": "1: a single word is expected here",
+    "- profile": "1: the rules must be keys with values; write: key: value",
+    "profile: basic\nprofile: basic": "2: 'profile' is there twice; keep one of the two",
+    "profile: basic\noptions: retain_uids": "2: options must be a list; write: options: [...]",
+    "profile: basic\noptions: [retain_uid]": "2: unknown option 'retain_uid'; did you mean 'retain_uids'?",
+    "profile: basic\noptions:\n  - clean_graphics": "3: option 'clean_graphics' cannot be honoured yet; "
+    "leave it out: graphics and overlays are removed",
+    "profile: basic\noptions: [retain_longitudinal_full_dates, retain_longitudinal_modified_dates]": "2: full and "
+    "modified dates exclude each other; choose one (PS3.15 E.3.6)",
+    "profile: basic\ntemplates:\n  patientid: x": "3: unknown template 'patientid'; did you mean 'patient_id'?",
+    "profile: basic\ntemplates:\n  patient_id: ANON": "3: template patient_id: it must have {hash} or {hash:N} once; "
+    "write for example: '{hash:10}'",
+    "profile: basic\ntemplates:\n  accession: 'ACCESSION-{hash:10}'": "3: template accession: the result is longer "
+    "than 16 characters; write for example: '{hash:10}'",
+    "profile: basic\ntemplates:\n  patient_id: '{hash:3}'": "3: template patient_id: the hash must have 8 to 52 "
+    "characters; write for example: '{hash:10}'",
+    "profile: basic\ntemplates:\n  patient_id: ''": "3: template patient_id: a patient needs an ID; "
+    "write for example: '{hash:10}'",
+    "profile: basic\nattributes:\n  StudyDescripton: keep": "3: unknown attribute 'StudyDescripton'; "
+    "did you mean 'StudyDescription'?",
+    "profile: basic\nattributes:\n  StudyDescription: kep": "3: unknown action 'kep'; did you mean 'keep'?",
+    "profile: basic\nattributes:\n  PatientName: keep": "3: 'PatientName: keep' is not possible; "
+    "it is never kept (PS3.15 E.2)",
+    "profile: basic\nattributes:\n  PatientID: remove": "3: 'PatientID: remove' is not possible; "
+    "its pseudonym is set by templates: patient_id",
+    "profile: basic\nattributes:\n  SOPInstanceUID: remove": "3: 'SOPInstanceUID: remove' is not possible; "
+    "use keep or uid: an instance must have it",
+    'profile: basic\nattributes:\n  "(0009,1001)": keep': "3: '(0009,1001): keep' is not possible; "
+    "private attributes are always removed",
+    "profile: basic\nattributes:\n  PixelData: remove": "3: 'PixelData: remove' is not possible; "
+    "it is not for the rules to decide",
+    "profile: basic\nattributes:\n  StudyDate: uid": "3: 'StudyDate: uid' is not possible; its VR is DA, not UI",
+    "profile: basic\nattributes:\n  StudyDate: keep\n  (0008,0020): remove": "4: '(0008,0020)' is there twice; "
+    "keep one of the two",
+    "profile: basic\nattributes:\n  ProcedureCodeSequence: dummy": "3: 'ProcedureCodeSequence: dummy' is not "
+    "possible; there is no replacement for this sequence; use remove or empty",
+    "profile: basic\nwithhold: [CTImageStorag]": "2: unknown SOP class 'CTImageStorag'; did you mean 'CTImageStorage'?",
+    "profile: basic\naccept: [EncapsulatedPDF]": "2: unknown SOP class 'EncapsulatedPDF'; "
+    "did you mean 'EncapsulatedPDFStorage'?",
+    "profile: basic\n  options: []": "2: not valid YAML: mapping values are not allowed here; "
+    "check indentation and quotes",
+}
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "x.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_bad_file_is_refused_with_line_and_nearest_word(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(RulesError) as caught:
+        rules.load(path)
+    assert str(caught.value) == f"{path}:{BAD[text]}"
+    assert "\n" not in str(caught.value)
+
+
+def test_every_option_is_either_built_or_refused(tmp_path: Path) -> None:
+    for option in rules.tables.OPTIONS:
+        path = write(tmp_path, f"profile: basic\noptions: [{option}]\n")
+        if option in rules.NOT_BUILT:
+            with pytest.raises(RulesError, match="cannot be honoured yet"):
+                rules.load(path)
+        else:
+            assert option in rules.load(path).options
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(RulesError, match="does not exist"):
+        rules.load(tmp_path / "none.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"profile: b\xe4sic\n")
+    with pytest.raises(RulesError, match="cannot be read"):
+        rules.load(tmp_path / "latin.yaml")
+
+
+def step(plan: Plan, tag: int, vr: str, sop_class: str = CT) -> Action:
+    return plan.for_class(sop_class)[key_of(tag, vr)].action
+
+
+def test_overrides_hold_at_every_depth(tmp_path: Path) -> None:
+    text = 'profile: basic\nattributes:\n  StudyDescription: keep\n  "(0018,0015)": remove\n  StudyDate: KEEP\n'
+    plan = rules.load(write(tmp_path, text))
+    assert step(plan, 0x00081030, "LO") is Action.KEEP
+    assert step(plan, 0x00180015, "CS") is Action.REMOVE
+    assert step(plan, 0x00080020, "DA") is Action.CHECK
+    nested = plan.for_class(CT).inside(0x00081115).inside(0x0008114A)
+    assert nested[key_of(0x00081030, "LO")].action is Action.KEEP
+
+
+def test_a_kept_identifier_costs_the_claim(tmp_path: Path) -> None:
+    strict = rules.load(write(tmp_path, "profile: basic\nattributes: {BodyPartExamined: remove}\n"))
+    assert strict.methods.codes[0][0] == "113100"
+    weaker = rules.load(write(tmp_path, "profile: basic\nattributes: {StudyDescription: keep}\n"))
+    assert weaker.methods.codes == ()
+    assert weaker.methods.text[0] == "PS3.15 2026d Basic Profile with exceptions"
+    assert weaker.declared_codes([], implicit=False) == b""
+
+
+def test_options_are_declared(tmp_path: Path) -> None:
+    text = "profile: basic\noptions: [retain_uids, retain_longitudinal_full_dates]\n"
+    plan = rules.load(write(tmp_path, text))
+    assert [code for code, _ in plan.methods.codes] == ["113100", "113110", "113106"]
+    assert plan.methods.longitudinal == "UNMODIFIED"
+    assert plan.dates == "full"
+    assert plan.retain_uids
+    assert step(plan, 0x0020000D, "UI") is Action.KEEP
+    assert step(plan, 0x00080020, "DA") is Action.CHECK
+    assert step(plan, 0x00100030, "DA") is Action.EMPTY
+
+
+def test_the_digest_covers_what_decides_and_nothing_else(tmp_path: Path) -> None:
+    basic = rules.load(write(tmp_path, "profile: basic\n"))
+    assert rules.load(BASIC).digest == basic.digest
+    assert rules.load(write(tmp_path, "# said\noptions: []\nprofile: basic\n")).digest == basic.digest
+    others = [
+        "options: [retain_uids]",
+        "templates: {patient_id: '{hash:11}'}",
+        "attributes: {StudyDescription: keep}",
+        "withhold: [CTImageStorage]",
+        "accept: [RawDataStorage]",
+    ]
+    digests = {rules.load(write(tmp_path, f"profile: basic\n{other}\n")).digest for other in others}
+    assert len(digests | {basic.digest}) == len(others) + 1
+
+
+def test_classes_are_withheld_and_accepted(tmp_path: Path) -> None:
+    plan = rules.load(BASIC)
+    assert not plan.refuses(CT)
+    assert not plan.refuses("1.2.840.10008.5.1.4.1.1.6")
+    refused = ["", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.1.1"]
+    assert all(plan.refuses(sop_class) for sop_class in refused)
+    text = "profile: basic\naccept: [RawDataStorage]\nwithhold: [1.2.840.10008.5.1.4.1.1.2, MRImageStorage]\n"
+    changed = rules.load(write(tmp_path, text))
+    assert changed.refuses(CT)
+    assert changed.refuses("1.2.840.10008.5.1.4.1.1.4")
+    assert not changed.refuses("1.2.840.10008.5.1.4.1.1.66")
+
+
+def test_declared_text_keeps_only_what_a_node_wrote() -> None:
+    plan = rules.load(BASIC)
+    once = plan.declared_text("")
+    assert once == "\\".join(plan.methods.text)
+    assert plan.declared_text(once) == once
+    assert plan.declared_text("by Dr. Zwetschgenbaum") == once
+    earlier = "PS3.15 2026d Retain UIDs Option\\dicomnode rules 0123456789abcdef"
+    assert plan.declared_text(earlier + " ") == earlier + "\\" + once
+
+
+def test_declared_codes_keep_known_ones() -> None:
+    plan = rules.load(BASIC)
+    codes = plan.declared_codes(["113105", "113100", "ZWETSCHGE"], implicit=False)
+    assert b"113105" in codes
+    assert codes.count(b"113100") == 1
+    assert b"ZWETSCHGE" not in codes
