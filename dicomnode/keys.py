@@ -76,7 +76,9 @@ def load_key(path: Path) -> ProjectKeys:
 def create_key(path: Path) -> ProjectKeys:
     """Create a key file (0600), durable before it is used; an existing file is loaded, never replaced."""
     if path.exists():
-        return load_key(path)
+        keys = load_key(path)
+        disk.sync_directory(path.parent)  # whoever created it may have been killed before doing so
+        return keys
     master = secrets.token_bytes(KEY_BYTES)
     unfinished = path.with_name(path.name + ".new")
     unfinished.unlink(missing_ok=True)

@@ -250,6 +250,7 @@ class _Disk:
                 self.write(target / name, f"{place}/{name}" if place else name)
             else:
                 (target / name).write_bytes(self.files[number].durable)
+                (target / name).chmod(0o600)
 
 
 def _covered(pending: list[tuple[int, Step]], covers: int) -> list[tuple[int, Step]]:
