@@ -121,7 +121,7 @@ class Node:
         )
         for name in sorted({name for way in self._ways.values() for name in way.destinations}):
             self._completion.forwarders[name] = self._forwarder(name)
-        self._retriever = Retriever(self._open, self._completion, self._journal)
+        self._retriever = Retriever(self._open, self._completion, self._journal, settings.timeouts.silence)
         projects = {way.ae_title: way.project for way in self._ways.values()}
         self._admission = Admission(admission.resolve(settings.peers.values()), projects)
         self._intake = Intake(

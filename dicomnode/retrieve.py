@@ -47,10 +47,11 @@ class Request:
 class Retriever:
     """Fetches studies for the command line and, later, for queued jobs."""
 
-    def __init__(self, open_studies: OpenStudies, completion: Completion, journal: Journal) -> None:
+    def __init__(self, open_studies: OpenStudies, completion: Completion, journal: Journal, silence: float) -> None:
         self._open = open_studies
         self._completion = completion
         self._journal = journal
+        self._silence = silence
 
     async def fetch(self, request: Request, report: Report) -> bool:
         """Fetch one study; True when all that the source lists has arrived (or the source lists nothing to compare)."""
@@ -132,6 +133,7 @@ class Retriever:
                 sop_uids=uids,
                 progress=progress,
                 alive=alive,
+                silence=self._silence,
             )
             log.info(
                 "move-ended",
