@@ -162,9 +162,3 @@ request = Table(
     Column("at", Float, nullable=False),
     UniqueConstraint("project", "kind", "value", name="request_by_value"),
 )
-
-VIEWS = {
-    "patient": "PatientID",
-    "accession_no": "AccessionNumber",
-    "studyuid": "StudyInstanceUID",
-}

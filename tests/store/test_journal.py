@@ -1,0 +1,252 @@
+"""The journal: rows, counters, what is known before its commit, and databases that cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kept import instance, location, withheld
+
+from dicomnode.errors import CannotKeep, StorageLocked, StoreDamaged
+from dicomnode.model import Delivery, DeliveryState, Study, StudyState
+from dicomnode.store import changes
+from dicomnode.store.journal import Journal, Known
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal.open(tmp_path / "journal.db")
+    yield opened
+    opened.close()
+
+
+def the_study(**changed: Any) -> Study:
+    study = Study("trial", "studya", "2.25.studya", "ANON", StudyState.RECEIVING, 1, 0, None, "", False, 1000.0, 1000.0)
+    return replace(study, **changed)
+
+
+def test_the_first_instance_sets_its_study_up(journal: Journal) -> None:
+    journal.stored(instance(), location()).result()
+    assert journal.get_study("trial", "studya") == the_study()
+    assert journal.instances("trial", "studya") == [(instance(), location())]
+    assert journal.get_study("trial", "other") is None
+
+
+def test_counters_and_times(journal: Journal) -> None:
+    for number in (3, 1, 7):
+        journal.stored(instance(number), location(number))
+    journal.withheld(withheld(9))
+    journal.withheld(withheld(8, study=""))
+    journal.stored(instance(1, study="studyb"), location(1, "trial/studyb/aa.seg"))
+    journal.flush().result()
+    assert journal.get_study("trial", "studya") == the_study(stored=3, withheld=1, first_at=1001.0, last_at=1009.0)
+    assert [study.study_key for study in journal.studies()] == ["studya", "studyb"]
+    assert journal.instance_keys("trial", "studya") == ({"instance1", "instance3", "instance7"}, {"instance9"})
+    assert [w.quarantine for w in journal.withheld_list("trial")] == ["quarantine9", "quarantine8"]
+    assert journal.withheld_list("trial", "studya") == [withheld(9)]
+    assert journal.quarantine_ids() == {"quarantine8", "quarantine9"}
+    assert journal.segment_offsets() == {"trial/studya/aa.seg": 800, "trial/studyb/aa.seg": 200}
+
+
+def test_rows_entered_twice_count_once(journal: Journal) -> None:
+    for _ in range(2):
+        for number in range(70):
+            journal.stored(instance(number), location(number))
+            journal.withheld(withheld(100 + number))
+        journal.flush().result()
+    study = journal.get_study("trial", "studya")
+    assert study is not None
+    assert (study.stored, study.withheld) == (70, 70)
+    assert [found for found, _ in journal.instances("trial", "studya")] == [instance(number) for number in range(70)]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 63, 64, 65, 149])
+def test_any_number_of_rows_in_a_batch(journal: Journal, count: int) -> None:
+    for number in range(count):
+        journal.stored(instance(number), location(number))
+    journal.flush().result()
+    assert len(journal.instances("trial", "studya")) == count
+
+
+def test_known_before_and_after_the_commit(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    real = changes.apply
+    monkeypatch.setattr(journal._writer, "_apply", lambda *arguments: gate.wait() and real(*arguments))
+    journal.stored(instance(1), location(1))
+    journal.withheld(withheld(2))
+    for committed in (False, True):
+        if committed:
+            gate.set()
+            journal.flush().result()
+            assert not journal._stored
+            assert not journal._withheld
+        assert journal.known("trial", "instance1") == Known("received1", "stored", "studya")
+        assert journal.known("trial", "instance2") == Known("withheld2", "withheld", "studya")
+        assert journal.known("trial", "instance3") is None
+        assert journal.known("other", "instance1") is None
+        assert journal.known("trial", "") is None
+
+
+def test_a_stored_instance_is_known_before_a_withheld_one(journal: Journal) -> None:
+    journal.withheld(withheld(1)).result()
+    journal.stored(instance(1), location(1)).result()
+    journal.withheld(withheld(1, quarantine="again"))
+    assert journal.known("trial", "instance1") == Known("received1", "stored", "studya")
+    journal.flush().result()
+    assert journal.known("trial", "instance1") == Known("received1", "stored", "studya")
+
+
+def test_changes_of_a_study(journal: Journal) -> None:
+    journal.stored(instance(), location())
+    journal.study("trial", "studya", state=StudyState.COMPLETE, evidence="quiet", expected=4, at=5000.0).result()
+    changed = the_study(state=StudyState.COMPLETE, evidence="quiet", expected=4)
+    assert journal.get_study("trial", "studya") == changed
+    journal.study("trial", "studya", amended=True).result()
+    journal.study("trial", "studya").result()
+    assert journal.get_study("trial", "studya") == replace(changed, amended=True)
+    assert journal.studies(states=[StudyState.RECEIVING]) == []
+    assert journal.studies(project="trial", states=[StudyState.COMPLETE, StudyState.FAILED])
+    assert journal.studies(project="other") == []
+
+
+def test_a_study_that_is_expected_before_it_comes(journal: Journal) -> None:
+    journal.study("trial", "studya", expected=3, at=900.0).result()
+    journal.stored(instance(), location()).result()
+    assert journal.get_study("trial", "studya") == the_study(expected=3, first_at=900.0)
+
+
+def test_find_study(journal: Journal) -> None:
+    for key in ("abc", "abd", "b%c"):
+        journal.stored(instance(study=key), location(segment=f"trial/{key}/aa.seg"))
+    journal.flush().result()
+    assert [study.study_key for study in journal.find_study("ab")] == ["abc", "abd"]
+    assert [study.study_key for study in journal.find_study("2.25.abd")] == ["abd"]
+    assert [study.study_key for study in journal.find_study("b%")] == ["b%c"]
+    assert journal.find_study("%") == []
+
+
+def test_unsent(journal: Journal) -> None:
+    for number in range(4):
+        journal.stored(instance(number), location(number))
+    journal.sent("trial", "instance0", "research", 0x0000, True, 1.0)
+    journal.sent("trial", "instance1", "research", 0xA900, False, 1.0)
+    journal.sent("trial", "instance2", "archive", 0x0000, True, 1.0)
+    journal.sent("trial", "instance0", "research", 0xB000, True, 2.0)
+    journal.flush().result()
+    assert [found.instance_key for found, _ in journal.unsent("trial", "studya", "research")] == [
+        "instance2",
+        "instance3",
+    ]
+    assert len(journal.unsent("trial", "studya", "archive")) == 3
+
+
+def test_deliveries(journal: Journal) -> None:
+    waiting = Delivery("trial", "studya", "research", DeliveryState.WAITING, 0, 50.0, "", 0, 0)
+    other = replace(waiting, study_key="studyb", next_at=10.0)
+    journal.delivery(waiting)
+    journal.delivery(other).result()
+    assert journal.deliveries() == [other, waiting]
+    sent = replace(waiting, state=DeliveryState.SENT, sent=5, attempts=2, error="none")
+    journal.delivery(replace(waiting, state=DeliveryState.SENDING))
+    journal.delivery(sent).result()
+    assert journal.deliveries("trial", [DeliveryState.SENT]) == [sent]
+    assert journal.deliveries(states=[DeliveryState.WAITING]) == [other]
+    assert journal.deliveries("trial", study_key="studya") == [sent]
+
+
+def test_events(journal: Journal) -> None:
+    journal.event("study-complete", 5.0, "trial", "studya", {"stored": 3})
+    journal.event("study-sent", 6.0, "trial", "studya", {}).result()
+    assert journal.events("trial", "studya") == [(5.0, "study-complete", {"stored": 3}), (6.0, "study-sent", {})]
+
+
+def test_places_are_forgotten_but_not_instances(journal: Journal) -> None:
+    journal.stored(instance(1), location(1))
+    journal.stored(instance(2), location(2))
+    journal.forget_locations("trial", "studya")
+    journal.stored(instance(3), location(3))
+    journal.flush().result()
+    assert [found.instance_key for found, _ in journal.instances("trial", "studya")] == ["instance3"]
+    assert journal.known("trial", "instance1") == Known("received1", "stored", "studya")
+    assert journal.instance_keys("trial", "studya")[0] == {"instance1", "instance2", "instance3"}
+    assert journal.segment_offsets() == {"trial/studya/aa.seg": 400}
+
+
+def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dicomnode.store.writer.LINGER", 60.0)
+        journal = Journal.open(tmp_path / "journal.db")
+        journal.stored(instance(), location())
+        assert journal.backlog == 1
+        journal.close()
+    with pytest.raises(CannotKeep, match="closed"):
+        journal.stored(instance(1), location(1))
+    again = Journal.open(tmp_path / "journal.db")
+    assert again.get_study("trial", "studya") == the_study()
+    again.close()
+
+
+def test_the_file_is_private_and_its_settings_are_safe(tmp_path: Path, journal: Journal) -> None:
+    journal.stored(instance(), location()).result()
+    for path in tmp_path.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600, path.name
+    with journal._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreDamaged, match=r"^journal\.db cannot be read: .*; move it away"):
+        Journal.open(path)
+
+
+def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal.open(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StoreDamaged, match="newer dicomnode"):
+        Journal.open(path)
+
+
+def test_a_locked_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicomnode.store.database.BUSY_SECONDS", 0.1)
+    path = tmp_path / "journal.db"
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        path.chmod(0o600)
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageLocked):
+            Journal.open(path)
+
+
+def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(CannotKeep):
+        Journal.open(tmp_path / "missing" / "journal.db")
+
+
+def test_a_half_finished_migration_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alembic import op
+
+    path = tmp_path / "journal.db"
+    real = op.create_index
+
+    def fail(name: str, *arguments: Any) -> None:
+        if name == "withheld_by_study":
+            raise KeyboardInterrupt
+        real(name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(op, "create_index", fail)
+        with pytest.raises(KeyboardInterrupt):
+            Journal.open(path)
+    journal = Journal.open(path)
+    journal.stored(instance(), location()).result()
+    journal.close()
