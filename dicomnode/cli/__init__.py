@@ -1,0 +1,85 @@
+"""The command `dicomnode`: exit 0 done, 1 the answer is no, 2 wrong use; every error is one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from dicomnode import __version__
+from dicomnode.errors import ConfigError, DicomnodeError, RulesError
+
+COMMANDS = ("serve", "check", "retrieve", "studies", "quarantine", "deidentify", "rules", "demo")
+DONE, NO, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Commands(click.Group):
+    """Imports a command's module when it is called, so that each starts fast and stands alone."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, from the module of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"dicomnode.cli.{cmd_name}"), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="dicomnode")
+@click.option("--debug", is_flag=True, help="After an error, show where in the code it happened.")
+def dicomnode(debug: bool) -> None:
+    """A DICOM node that de-identifies studies on their way from a staging PACS to a research PACS."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        code = dicomnode.main([word for word in words if word != "--debug"], "dicomnode", standalone_mode=False)
+        return code if isinstance(code, int) else DONE
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return WRONG_USE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "dicomnode"
+        return _failed(f"{_one_line(error.format_message())}; see {where} --help", WRONG_USE)
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO
+    except DicomnodeError as error:
+        _show_trace(error, debug)
+        return _failed(str(error), WRONG_USE if isinstance(error, ConfigError | RulesError) else NO)
+    except Exception as error:  # noqa: BLE001 - the last resort: its text may quote values, so only its type is told
+        _show_trace(error, debug)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        return _failed(f"unexpected {type(error).__name__} at {where}; run it again with --debug and report it", NO)
+
+
+def _failed(message: str, code: int) -> int:
+    click.echo(f"dicomnode: {_one_line(message)}", err=True)
+    return code
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _show_trace(error: Exception, debug: bool) -> None:
+    """Frames and types only: the text of a foreign exception may quote an identified value."""
+    while debug and error is not None:
+        click.echo(f"{type(error).__name__} at", err=True)
+        click.echo("".join(traceback.format_tb(error.__traceback__)).rstrip(), err=True)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]

@@ -1,0 +1,85 @@
+"""What several commands share: the configuration option, JSON output and aligned tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from dicomnode import config
+from dicomnode.config import Settings
+from dicomnode.errors import StoreDamaged
+from dicomnode.observe import log
+from dicomnode.store.journal import Journal
+
+DEFAULT = Path("/etc/dicomnode/dicomnode.yaml")
+SHORT = 10  # characters of a key that tables show
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+config_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    default=DEFAULT,
+    envvar="DICOMNODE_CONFIG",
+    show_default=True,
+    show_envvar=True,
+    metavar="FILE",
+    help="The configuration file.",
+)
+
+
+def configured(quiet: bool = True) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Gives a command --config and passes it the Settings; a quiet command logs warnings and worse only."""
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)
+        def run(config_file: Path, **arguments: Any) -> R:
+            settings = config.load(config_file)
+            level = {"level": "warning"} if quiet else {}
+            log.configure(replace(settings, log=settings.log.model_copy(update=level)))
+            return command(settings, **arguments)
+
+        return config_option(run)
+
+    return decorate
+
+
+def open_journal(settings: Settings) -> Journal:
+    """The journal, also while the node runs; raises StoreDamaged when there is none."""
+    path = settings.storage.directory / "journal.db"
+    if not path.exists():
+        raise StoreDamaged(f"there is no journal in {path.parent}", "start the node once, or name its --config")
+    return Journal.open(path)
+
+
+def say_json(document: object) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(document, indent=2, default=str))
+
+
+def when(seconds: float) -> str:
+    """A moment in UTC, to the second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Aligned columns under a heading; those numbered in `right` are aligned to the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+
+    def aligned(line: Sequence[str]) -> str:
+        cells = zip(line, widths, strict=True)
+        padded = [cell.rjust(width) if n in right else cell.ljust(width) for n, (cell, width) in enumerate(cells)]
+        return "  ".join(padded).rstrip()
+
+    return "\n".join(aligned(line) for line in lines)

@@ -1,0 +1,107 @@
+"""`dicomnode retrieve`: fetch studies from the source, with progress and a verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+
+import click
+
+from dicomnode import node
+from dicomnode.cli.options import SHORT, as_json, configured
+from dicomnode.config import Settings
+
+_uid = re.compile(r"[0-9]+(\.[0-9]+)*")
+
+
+@click.command()
+@configured()
+@click.option(
+    "--study",
+    "given",
+    multiple=True,
+    required=True,
+    metavar="UID",
+    help="A Study Instance UID as the source knows it; repeatable; - reads them from standard input, one per line.",
+)
+@click.option("--project", help="For which project; needed when the configuration has several.")
+@as_json
+def retrieve(settings: Settings, given: tuple[str, ...], project: str | None, as_json: bool) -> int:
+    """Fetch studies by C-MOVE, de-identify and forward them. Exit 0 when every study was delivered whole."""
+    studies = _studies(given)
+    telling = Telling(len(studies), as_json)
+    code = node.retrieve(settings, studies, telling.report, project)
+    telling.end(code)
+    return code
+
+
+def _studies(given: tuple[str, ...]) -> list[str]:
+    """The UIDs asked for, each once; a wrong one is named by its number, for it may identify."""
+    words = [word for each in given for word in (sys.stdin.read().split() if each == "-" else [each])]
+    for number, word in enumerate(words, 1):
+        if len(word) > 64 or not _uid.fullmatch(word):
+            raise click.UsageError(f"study {number} is not a UID: up to 64 digits and dots")
+    if not words:
+        raise click.UsageError("no study is named")
+    return list(dict.fromkeys(words))
+
+
+class Telling:
+    """Turns the node's reports into lines; one line that is rewritten while a C-MOVE runs on a terminal."""
+
+    def __init__(self, count: int, as_json: bool) -> None:
+        self._count = count
+        self._as_json = as_json
+        self._ended: dict[object, str] = {}
+        self._rewritable = sys.stdout.isatty()
+
+    def report(self, document: dict[str, object]) -> None:
+        """Tell one report."""
+        if self._as_json:
+            click.echo(json.dumps(document, default=str))
+            return
+        if document.get("event") == "study":
+            self._ended[document.get("number")] = str(document.get("state"))
+        text = _text(document)
+        if document.get("event") != "moving":
+            click.echo(f"\r\033[K{text}" if self._rewritable else text)
+        elif self._rewritable:
+            click.echo(f"\r\033[K{text}", nl=False)
+
+    def end(self, code: int) -> None:
+        """The verdict."""
+        if not self._as_json:
+            good = sum(state in ("forwarded", "confirmed") for state in self._ended.values())
+            click.echo(f"{good} of {self._count} studies delivered" + ("" if code == 0 else "; see dicomnode studies"))
+
+
+def _text(document: Mapping[str, object]) -> str:
+    number = document.get("number", 0)
+    who = f"study {int(str(number)) + 1} ({str(document.get('study', ''))[:SHORT]})".replace(" ()", "")
+    return f"{who}: {_what(document)}"
+
+
+def _what(document: Mapping[str, object]) -> str:
+    match document.get("event"):
+        case "study-found":
+            expected = document.get("expected")
+            return "at the source" if expected is None else f"{expected} instances at the source"
+        case "moving":
+            return f"{document.get('completed')} instances sent by the source"
+        case "gap-fetched":
+            return f"{document.get('missing')} instances did not come, asked for again"
+        case "study-arrived":
+            expected = document.get("expected")
+            return f"{document.get('here')} of {'an unknown number' if expected is None else expected} instances here"
+        case "study-unknown":
+            return f"{document.get('source')} does not know it"
+        case "retrieve-failed":
+            return f"not retrieved: {document.get('error')}"
+        case "study":
+            withheld = f", {document['withheld']} withheld" if document.get("withheld") else ""
+            evidence = f" ({document['evidence']})" if document.get("evidence") else ""
+            return f"{document.get('state')}, {document.get('stored')} stored{withheld}{evidence}"
+        case event:
+            return str(event)

@@ -1,0 +1,16 @@
+"""`dicomnode serve`: the node itself."""
+
+from __future__ import annotations
+
+import click
+
+from dicomnode import node
+from dicomnode.cli.options import configured
+from dicomnode.config import Settings
+
+
+@click.command()
+@configured(quiet=False)
+def serve(settings: Settings) -> int:
+    """Run the node until SIGTERM or SIGINT; a second signal leaves at once."""
+    return node.serve(settings)
