@@ -139,10 +139,10 @@ class Node:
         return run(line, seconds)
 
     def _list(self, *arguments: str) -> list[dict[str, Any]]:
-        result = self.command(*arguments, "--json")
-        assert result.returncode == 0, result.stdout
-        listed = json.loads(result.stdout)
-        return listed if isinstance(listed, list) else next(v for v in listed.values() if isinstance(v, list))
+        line = [sys.executable, "-m", "dicomnode", *arguments, "--json", "--config", str(self.config)]
+        result = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return json.loads(result.stdout)
 
     def studies(self) -> list[dict[str, Any]]:
         """`dicomnode studies --json`."""
