@@ -30,7 +30,6 @@ DONE_BY = ("uids", "device", "institution", "patient", "full")
 class Choices:
     """What a rules file decided: options by column name, actions by tag, templates, classes to withhold or accept."""
 
-    name: str
     options: frozenset[str] = frozenset()
     overrides: Mapping[int, Action] = field(default_factory=dict)
     templates: Mapping[str, str] = field(default_factory=dict)
@@ -43,15 +42,18 @@ def letter(code: str, type_: str | None) -> str:
 
     `type_` is 1, 1C, 2 or 2C, "" for Type 3 and attributes that the IOD does not have, None when the SOP class is
     not known: then D before Z before X. A plain X or Z gives way only where the IOD would not be valid:
-    X of Type 1 becomes D and of Type 2 Z, Z of Type 1 or 1C becomes D.
+    X of Type 1 becomes D and of Type 2 Z, Z of Type 1 or 1C becomes D. X/Z/U* keeps its references (U) under Type 2
+    too: emptied, it would contradict the instance's own list of what it refers to (PS3.3 C.12.2).
     """
     allowed = code.replace("U*", "U").split("/")
     strictest = next((a for a in ("U", "D", "Z", "X") if a in allowed), "K")
     mildest = next((a for a in ("X", "Z", "D") if a in allowed), strictest)
     if code in ("U", "D", "K") or type_ is None:
         return strictest
-    if type_ == "1" or (type_ == "1C" and strictest in ("U", "D", "Z") and code != "X/Z"):
-        return "U" if strictest == "U" else "D"
+    if "U" in allowed:
+        return "U" if type_ else "X"
+    if type_ == "1" or (type_ == "1C" and strictest in ("D", "Z") and code != "X/Z"):
+        return "D"
     if type_ == "2" or (type_ == "2C" and code != "X"):
         return "Z"
     return mildest

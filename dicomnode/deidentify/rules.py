@@ -136,7 +136,6 @@ class _Reader:
         if self._text(profile) != "basic":
             raise self._wrong(line, f"unknown profile '{self._text(profile)}'", "use basic")
         return Choices(
-            name=self._path.stem,
             options=self._options(root.get("options")),
             overrides=self._attributes(root.get("attributes")),
             templates=self._templates(root.get("templates")),

@@ -47,7 +47,7 @@ CODES = {
     "X/D": "DDZZXD",
     "Z/D": "DDZZZD",
     "X/Z/D": "DDZZXD",
-    "X/Z/U*": "UUZZXU",
+    "X/Z/U*": "UUUUXU",
 }
 """What each code of Table E.1-1 becomes under each of TYPES (?: the SOP class is not known)."""
 
@@ -224,6 +224,8 @@ class Oracle:
                 return "X"
         if verdict == "D" and (vr == "SQ") != (said == "SQ") and not (vr == "UN" and said == "SQ"):
             return "X"
+        if verdict == "D" and said == "SQ" and replacements().get(digits(tag)) == "items":
+            return "items"
         return verdict
 
     def _replace(
@@ -281,8 +283,7 @@ class Oracle:
         return base64.b32encode(digest).decode().rstrip("=").lower()
 
     def _dummy(self, tag: BaseTag, vr: str) -> DataElement | None:
-        replacements = json.loads((FACTS / "replacements.json").read_text(encoding="utf-8"))
-        record = replacements.get(f"{digits(tag)} {self.sop_class}", replacements.get(digits(tag)))
+        record = replacements().get(f"{digits(tag)} {self.sop_class}", replacements().get(digits(tag)))
         if is_sequence(tag, vr):
             if not isinstance(record, list):
                 return None
@@ -292,6 +293,11 @@ class Oracle:
         kind = dictionary_vr(tag) if vr == "UN" else vr
         value = dummy_value(kind)
         return DataElement(tag, vr, value)
+
+
+@cache
+def replacements() -> dict[str, list]:
+    return json.loads((FACTS / "replacements.json").read_text(encoding="utf-8"))
 
 
 def dummy_value(vr: str) -> object:
