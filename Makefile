@@ -1,8 +1,9 @@
-# make demo    see the node work, between two small PACS on this machine
-# make test    install what the tests need, run them all
-# make lint    ruff, mypy, import-linter
-# make bench   measure instances per second beside Orthanc and DCMTK
-# make clean   remove the virtual environment and caches
+# make demo     see the node work, between two small PACS on this machine
+# make test     install what the tests need, run them all
+# make lint     ruff, mypy, import-linter
+# make install  make .venv with the command dicomnode in it, and nothing else
+# make bench    measure instances per second beside Orthanc and DCMTK
+# make clean    remove the virtual environment and caches
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ define need-python
 @test -n "$(PYTHON)" || { echo "dicomnode needs Python 3.11 or later; install python3 (Debian 12 and Ubuntu 24.04 have it)" >&2; exit 1; }
 endef
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo install test lint bench clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +22,9 @@ help:
 
 demo: $(VENV)/.ready
 	@$(BIN)/dicomnode demo
+
+install: $(VENV)/.ready
+	@echo "$(BIN)/dicomnode is ready"
 
 test: $(VENV)/.ready-dev
 	@sh tools/peers.sh

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import click
 
-from dicomnode import config
+from dicomnode import config, control
 from dicomnode.cli.options import as_json, config_option, say_json
 from dicomnode.config import Settings
-from dicomnode.control import SOCKET
 from dicomnode.deidentify.rules import load
 from dicomnode.dimse import query
 from dicomnode.errors import DicomnodeError, PeerRejected
 from dicomnode.keys import load_key
 from dicomnode.observe import log
 
+ANSWER = 10.0  # seconds
 SCARCE = 5 << 30  # bytes; below this the free space is worth a warning
 
 
@@ -36,10 +36,15 @@ class Finding:
 
 @click.command()
 @config_option
+@click.option("--running", is_flag=True, help="Only say whether the node runs and answers (for health checks).")
 @as_json
-def check(config_file: Path, as_json: bool) -> int:
+def check(config_file: Path, running: bool, as_json: bool) -> int:
     """Check configuration, rules, keys, storage and peers. Exit 1 when something is wrong."""
     log.configure()
+    if running:
+        answers = runs(config.load(config_file).storage.directory)
+        click.echo("the node is running" if answers else "the node does not answer; see its log")
+        return int(not answers)
     found: list[Finding] = []
     for finding in findings(config_file):
         found.append(finding)
@@ -107,7 +112,7 @@ def _storage(directory: Path) -> Iterator[Finding]:
 
 def _port(settings: Settings) -> Finding:
     address, port = settings.node.bind, settings.node.port
-    if _runs(settings.storage.directory):
+    if runs(settings.storage.directory):
         return Finding("ok", "port", "the node is running")
     try:
         family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
@@ -120,19 +125,17 @@ def _port(settings: Settings) -> Finding:
     return Finding("ok", "port", f"{address} port {port} is free")
 
 
-def _runs(directory: Path) -> bool:
-    if not (directory / SOCKET).exists():
+def runs(directory: Path) -> bool:
+    """Whether a node on this storage directory answers over its control socket within a few seconds."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(ANSWER)
+    try:
+        answers = control.ask(directory, {"command": "status"}) if directory.is_dir() else None
+        return answers is not None and next(answers, None) is not None
+    except OSError:
         return False
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            fd = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-            try:
-                probe.connect(f"/proc/self/fd/{fd}/{SOCKET}")
-            finally:
-                os.close(fd)
-        except OSError:
-            return False
-    return True
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _peer(settings: Settings, name: str) -> Iterator[Finding]:

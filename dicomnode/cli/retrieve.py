@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import click
 
-from dicomnode import node
 from dicomnode.cli.options import SHORT, as_json, configured
 from dicomnode.config import Settings
 
@@ -30,6 +29,8 @@ _uid = re.compile(r"[0-9]+(\.[0-9]+)*")
 @as_json
 def retrieve(settings: Settings, given: tuple[str, ...], project: str | None, as_json: bool) -> int:
     """Fetch studies by C-MOVE, de-identify and forward them. Exit 0 when every study was delivered whole."""
+    from dicomnode import node
+
     studies = _studies(given)
     telling = Telling(len(studies), as_json)
     code = node.retrieve(settings, studies, telling.report, project)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from dicomnode import node
 from dicomnode.cli.options import configured
 from dicomnode.config import Settings
 
@@ -13,4 +12,6 @@ from dicomnode.config import Settings
 @configured(quiet=False)
 def serve(settings: Settings) -> int:
     """Run the node until SIGTERM or SIGINT; a second signal leaves at once."""
+    from dicomnode import node
+
     return node.serve(settings)
