@@ -282,7 +282,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
             called=origin.called,
             address=self.address,
             how=self._how,
-            answered=self._answered,
+            received=self._answered,
         )
         self._hall.left(self)
         self._hall.service.closed(origin, self._how)

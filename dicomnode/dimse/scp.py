@@ -139,9 +139,6 @@ class Server:
                 calling=request.calling,
                 called=request.called,
                 address=association.address,
-                result=answer.result,
-                source=answer.source,
-                reason=answer.reason,
                 why=answer.why,
             )
             return answer
