@@ -22,12 +22,14 @@ SETTINGS = (
 )
 
 
-def open_database(path: Path, kind: str, head: str, hint: str) -> Engine:
-    """Open or create a SQLite file (0600) of `kind` (journal or identity) and bring it to revision `head`.
+def open_database(path: Path, kind: str, head: str, hint: str, *, create: bool = True) -> Engine:
+    """Open or `create` a SQLite file (0600) of `kind` (journal or identity) and bring it to revision `head`.
 
     Raises StoreDamaged with `hint` when it cannot be read or is newer than this program, StorageLocked, CannotKeep.
     """
     if not path.exists():
+        if not create:
+            raise CannotKeep(f"there is no {path.name} in {path.parent}", "start the node once, it creates one")
         os.close(disk.create(path))
         disk.sync_directory(path.parent)
     url = URL.create("sqlite+pysqlite", database=str(path))

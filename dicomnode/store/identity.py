@@ -53,9 +53,9 @@ class Request:
 class IdentityBook:
     """The identity book of one storage directory (file mode 0600); safe for use from several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         """Open or create it; raises StoreDamaged, StorageLocked, CannotKeep."""
-        self._engine = open_database(path, "identity", schema.IDENTITY_HEAD, HINT)
+        self._engine = open_database(path, "identity", schema.IDENTITY_HEAD, HINT, create=create)
         self._lock = threading.Lock()
         self._remembered: dict[Place, str] = {}
         self._waiting: dict[Place, str] = {}
@@ -64,9 +64,9 @@ class IdentityBook:
         self._writer = Writer(self._engine, _apply, self._committed, "identity book")
 
     @classmethod
-    def open(cls, path: Path) -> IdentityBook:
+    def open(cls, path: Path, *, create: bool = True) -> IdentityBook:
         """The identity book in this file."""
-        return cls(path)
+        return cls(path, create=create)
 
     def close(self) -> None:
         """Commit what waits and close; raises CannotKeep when it cannot be written."""

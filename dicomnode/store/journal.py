@@ -41,6 +41,7 @@ from dicomnode.store.changes import (
     withheld_row,
 )
 from dicomnode.store.database import open_database, plain
+from dicomnode.store.identity import IdentityBook
 from dicomnode.store.writer import Operation, Writer
 
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
@@ -63,21 +64,26 @@ class Known:
 
 
 class Journal:
-    """The journal of one storage directory; safe for use from several threads."""
+    """The journal of one storage directory; safe for use from several threads.
 
-    def __init__(self, path: Path) -> None:
+    Recovery reads only records without a row. So a row is committed after the identity `book` holds what was put
+    there before the row was written: put identities first.
+    """
+
+    def __init__(self, path: Path, book: IdentityBook | None = None, *, create: bool = True) -> None:
         """Open or create it; raises StoreDamaged, StorageLocked, CannotKeep."""
-        self._engine = open_database(path, "journal", schema.JOURNAL_HEAD, HINT)
+        self._engine = open_database(path, "journal", schema.JOURNAL_HEAD, HINT, create=create)
         self._stored: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._withheld: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._reading = threading.Lock()
         self._reader = self._engine.raw_connection()
-        self._writer = Writer(self._engine, changes.apply, self._committed, "journal")
+        before = book.flush if book else None
+        self._writer = Writer(self._engine, changes.apply, self._committed, "journal", before)
 
     @classmethod
-    def open(cls, path: Path) -> Journal:
+    def open(cls, path: Path, book: IdentityBook | None = None, *, create: bool = True) -> Journal:
         """The journal in this file."""
-        return cls(path)
+        return cls(path, book, create=create)
 
     def close(self) -> None:
         """Commit what waits and close; raises CannotKeep when it cannot be written."""
@@ -258,9 +264,14 @@ class Journal:
             statement = statement.where(table.study_key == study_key)
         return [Withheld(**{**row._mapping, "reason": Reason(row.reason)}) for row in self._all(statement)]
 
-    def segment_offsets(self) -> dict[str, int]:
-        """For every segment the offset up to which there are rows."""
-        return {row.name: row.extent for row in self._all(select(schema.segment))}
+    def segment_offsets(self, project: str | None = None, study_key: str | None = None) -> dict[str, int]:
+        """For every segment, or those of one study, the offset up to which there are rows."""
+        statement = select(schema.segment)
+        if project is not None and study_key is not None:
+            folder = f"{project}/{study_key}"
+            name = schema.segment.c.name
+            statement = statement.where(name > f"{folder}/", name < f"{folder}0")  # "0" follows "/"
+        return {row.name: row.extent for row in self._all(statement)}
 
     def quarantine_ids(self) -> set[str]:
         """The ids of all withheld originals."""

@@ -22,7 +22,8 @@ MOST_RETRY = 2.0
 class Writer:
     """Queues operations and commits them in order, in batches; a batch that fails is tried again until it succeeds.
 
-    `apply` carries out a batch in one transaction; `committed` is told of it afterwards.
+    `apply` carries out a batch in one transaction; `committed` is told of it afterwards. What `before` (the
+    flush of another writer) had taken when a batch was put is committed before that batch.
     """
 
     def __init__(
@@ -31,11 +32,13 @@ class Writer:
         apply: Callable[[Connection, Sequence[Operation]], None],
         committed: Callable[[Sequence[Operation]], None],
         name: str,
+        before: Callable[[], Future[None]] | None = None,
     ) -> None:
         self._engine = engine
         self._apply = apply
         self._committed = committed
         self._name = name
+        self._before = before
         self._lock = threading.Lock()
         self._work = threading.Event()
         self._hurry = threading.Event()
@@ -96,12 +99,17 @@ class Writer:
                 self._in_flight, self._flying = operations, future
                 self._queue, self._future = [], _running()
             if operations and not self._persist(operations):
-                future.set_exception(CannotKeep(f"the {self._name} could not be written: {self.last_error}"))
+                with self._lock:
+                    self._fail(future, self._future)
                 return
             self._in_flight = ()
             future.set_result(None)
             if self._stop.is_set() and not self._queue:
                 return
+
+    def _fail(self, *futures: Future[None]) -> None:
+        for future in futures:
+            future.set_exception(CannotKeep(f"the {self._name} could not be written: {self.last_error}"))
 
     def _persist(self, operations: Sequence[Operation]) -> bool:
         """Commit a batch, however long it takes; False when the writer was closed before it succeeded."""
@@ -109,6 +117,8 @@ class Writer:
         tries_after_stop = 3
         while True:
             try:
+                if self._before is not None:
+                    self._before().result(MOST_RETRY)
                 with self._engine.begin() as connection:
                     self._apply(connection, operations)
             except Exception as error:  # noqa: BLE001 - whatever it is, the rows must not be lost

@@ -175,6 +175,10 @@ def test_places_are_forgotten_but_not_instances(journal: Journal) -> None:
     assert journal.known("trial", "instance1") == Known("received1", "stored", "studya")
     assert journal.instance_keys("trial", "studya")[0] == {"instance1", "instance2", "instance3"}
     assert journal.segment_offsets() == {"trial/studya/aa.seg": 400}
+    for near in ("trial/study/aa.seg", "trial/studyaa/aa.seg", "trial/studyb/aa.seg"):
+        journal.stored(instance(4), location(4, near))
+    journal.flush().result()
+    assert journal.segment_offsets("trial", "studya") == {"trial/studya/aa.seg": 400}
 
 
 def test_everything_is_there_after_reopening(tmp_path: Path) -> None:
@@ -230,6 +234,9 @@ def test_a_locked_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_missing_directory_is_told(tmp_path: Path) -> None:
     with pytest.raises(CannotKeep):
         Journal.open(tmp_path / "missing" / "journal.db")
+    with pytest.raises(CannotKeep, match="start the node once"):
+        Journal.open(tmp_path / "journal.db", create=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_half_finished_migration_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
