@@ -65,6 +65,15 @@ def _write_all(fd: int, parts: list[Buffer], offset: int) -> int:
     return offset
 
 
+def read(fd: int, length: int, offset: int) -> bytes:
+    """`length` bytes from `offset`, fewer only at the end of the file."""
+    with _keeping("read", "a file of the storage directory"):
+        data = os.pread(fd, length, offset)
+        while 0 < len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
+            data += more
+    return data
+
+
 def sync(fd: int) -> None:
     """Return when the file's bytes and length are on stable storage."""
     with _keeping("sync", "a file of the storage directory"):

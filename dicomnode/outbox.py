@@ -22,7 +22,7 @@ from dicomnode.model import Buffer, IdentityEntry, Instance, Location
 from dicomnode.records import HEADER, Recovered, Shape
 
 SUFFIX = ".seg"
-READ_WHOLE = 1 << 16  # shorter records are read, longer ones mapped
+READ_WHOLE = 8 << 20  # longer records are mapped: reading is faster, but holds them in memory
 
 
 class Segment:
@@ -132,7 +132,7 @@ class RecordWriter:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read back Part 10 bytes that were written, at most to their end."""
-        return os.pread(self._fd, max(0, min(length, self.length - offset)), self._start + offset)
+        return disk.read(self._fd, max(0, min(length, self.length - offset)), self._start + offset)
 
     def finish(
         self,
@@ -294,30 +294,26 @@ class Outbox:
 
     @contextmanager
     def open(self, location: Location) -> Iterator[memoryview]:
-        """The Part 10 bytes of a record; the view is valid inside the with block only. Raises StoreDamaged."""
+        """The Part 10 bytes of a record; the view is valid inside the with block only.
+
+        Raises StoreDamaged, CannotKeep.
+        """
+        fd = _open_to_read(self.directory / location.segment, location)
+        mapped = None
         try:
-            fd = os.open(self.directory / location.segment, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise _unreadable(location) from error
-        try:
-            if location.data_length < READ_WHOLE:
-                yield _read(fd, location)
-                return
-            start = location.data_offset - location.data_offset % mmap.ALLOCATIONGRANULARITY
-            skip = location.data_offset - start
-            if os.fstat(fd).st_size < location.data_offset + location.data_length:
-                raise _unreadable(location)
-            length = skip + location.data_length
-            mapped = mmap.mmap(fd, length, access=mmap.ACCESS_READ, offset=start)
+            if location.data_length <= READ_WHOLE:
+                view = _read(fd, location)
+            else:
+                mapped, view = _map(fd, location)
         finally:
             os.close(fd)
-        view = memoryview(mapped)[skip:]
         try:
             yield view
         finally:
             view.release()
-            with suppress(BufferError):  # a slice that outlives the block keeps the mapping alive
-                mapped.close()
+            if mapped is not None:
+                with suppress(BufferError):  # a slice that outlives the block keeps the mapping alive
+                    mapped.close()
 
     def delete_study(self, project: str, study_key: str, known: Mapping[str, int] | None = None) -> bool:
         """Delete a study's segments; False, and nothing deleted, while one is leased.
@@ -367,8 +363,26 @@ def _first(parts: Sequence[Buffer], length: int) -> bytes:
     return bytes(first)
 
 
+def _open_to_read(path: Path, location: Location) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise _unreadable(location) from None
+    except OSError as error:
+        raise CannotKeep(f"cannot open segment {location.segment}: {os.strerror(error.errno or 0)}") from error
+
+
+def _map(fd: int, location: Location) -> tuple[mmap.mmap, memoryview]:
+    if os.fstat(fd).st_size < location.data_offset + location.data_length:
+        raise _unreadable(location)
+    start = location.data_offset - location.data_offset % mmap.ALLOCATIONGRANULARITY
+    skip = location.data_offset - start
+    mapped = mmap.mmap(fd, skip + location.data_length, access=mmap.ACCESS_READ, offset=start)
+    return mapped, memoryview(mapped)[skip:]
+
+
 def _read(fd: int, location: Location) -> memoryview:
-    data = os.pread(fd, location.data_length, location.data_offset)
+    data = disk.read(fd, location.data_length, location.data_offset)
     if len(data) < location.data_length:
         raise _unreadable(location)
     return memoryview(data)

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from operator import attrgetter
 
-from dicomnode import sealing
+from dicomnode import disk, sealing
 from dicomnode.errors import KeyFileError, SealBroken, StoreDamaged
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, IdentityEntry, Instance, Location
@@ -108,9 +107,9 @@ def locate(segment: str, offset: int, shape: Shape, tail_length: int) -> Locatio
 def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Recovered | None:
     """Read and verify the record at `offset` of a file of `size` bytes; None when it does not count.
 
-    Raises StoreDamaged for a newer format, KeyFileError when it was written under another key.
+    Raises StoreDamaged for a newer format, KeyFileError when it was written under another key, CannotKeep.
     """
-    header = _pread(fd, HEADER.size, offset)
+    header = disk.read(fd, HEADER.size, offset)
     if len(header) < HEADER.size:
         return None
     magic, version, _, description_length, sealed_length, _, data_length = HEADER.unpack(header)
@@ -122,7 +121,7 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     tail_at = offset + HEADER.size + data_length
     if tail_at + tail_length > size:
         return None
-    tail = _pread(fd, tail_length, tail_at)
+    tail = disk.read(fd, tail_length, tail_at)
     description, sealed = tail[:description_length], tail[description_length : -TRAILER.size]
     magic, length, digest = TRAILER.unpack(tail[-TRAILER.size :])
     if (magic, length) != (TRAILER_MAGIC, HEADER.size + data_length + tail_length):
@@ -163,22 +162,9 @@ def _data_is_whole(fd: int, at: int, shape: Shape, told: dict[str, str]) -> bool
 def _hash(fd: int, first: int, end: int) -> bytes:
     digest = hashlib.sha256()
     while first < end:
-        chunk = os.pread(fd, min(READ_BYTES, end - first), first)
+        chunk = disk.read(fd, min(READ_BYTES, end - first), first)
         if not chunk:
             break
         digest.update(chunk)
         first += len(chunk)
     return digest.digest()
-
-
-def _pread(fd: int, length: int, offset: int) -> bytes:
-    """Exactly `length` bytes, fewer only at the end of the file."""
-    chunks = []
-    while length:
-        chunk = os.pread(fd, length, offset)
-        if not chunk:
-            break
-        chunks.append(chunk)
-        length -= len(chunk)
-        offset += len(chunk)
-    return b"".join(chunks)

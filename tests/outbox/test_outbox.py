@@ -19,6 +19,12 @@ from dicomnode.outbox import Outbox, Recovered, Segment
 CASES = [clean(number, pixels=size) for number, size in enumerate((600, 0, 1, 70_000, 100_001))]
 
 
+@pytest.fixture(params=["read", "mapped"], autouse=True)
+def way_of_reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "mapped":
+        monkeypatch.setattr("dicomnode.outbox.READ_WHOLE", 0)
+
+
 def outbox(directory: Path, **options: int) -> Outbox:
     return Outbox(directory, {"trial": KEYS}, **options)
 
@@ -354,3 +360,25 @@ def test_many_threads(tmp_path: Path) -> None:
     found = {record.location: record for record in recover(tmp_path)}
     assert found == {location: as_recovered(case, location) for case, location in done}
     assert all(read(box, location) == case.data for case, location in done)
+
+
+def test_a_disk_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    location = CASES[0].append_to(segment)
+    writer = segment.begin()
+    writer.write([b"x" * 100])
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dicomnode.outbox.READ_WHOLE", 1 << 20)
+        patch.setattr(os, "pread", fail)
+        for attempt in (lambda: read(box, location), lambda: recover(tmp_path), lambda: writer.read(0, 10)):
+            with pytest.raises(CannotKeep, match="cannot read"):
+                attempt()
+        patch.setattr(os, "open", fail)
+        with pytest.raises(CannotKeep, match="cannot open"):
+            read(box, location)
+    assert read(box, location) == CASES[0].data

@@ -17,7 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from dicomnode.errors import CannotKeep
 from dicomnode.model import IdentityEntry
-from dicomnode.store import changes, writer
+from dicomnode.store import changes, database, writer
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 
@@ -107,6 +107,25 @@ def test_a_locked_database_is_waited_for(tmp_path: Path, journal: Journal) -> No
         future.result(10)
     assert journal.last_error == ""
     assert len(journal.instances("trial", "studya")) == 4
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "SETTINGS", (*database.SETTINGS, "PRAGMA max_page_count=40"))
+        journal = Journal.open(tmp_path / "journal.db")
+        futures = [journal.stored(instance(number), location(number)) for number in range(1000)]
+        journal.flush()
+        with pytest.raises(TimeoutError):
+            futures[-1].result(0.3)
+        assert journal.last_error == "database or disk is full"
+        assert journal.backlog == 1000
+        assert journal.known("trial", "instance999") is not None
+    journal._engine.dispose()
+    futures[-1].result(10)
+    study = journal.get_study("trial", "studya")
+    assert study is not None
+    assert study.stored == 1000
+    journal.close()
 
 
 def test_text_that_cannot_be_stored_stops_nothing(journal: Journal) -> None:
