@@ -105,7 +105,7 @@ def _peak(pid: int) -> float:
     return 0.0
 
 
-def start_node(folder: Path, sink: Sink) -> Subject:
+def start_node(folder: Path, sink: Sink, no_delay: bool) -> Subject:
     """The node as shipped: rules/basic.yaml, gate, fsync, journal, log; quiet time 1 s."""
     settings = {"forward": {"associations": 2}} if os.environ.get("DICOMNODE_BENCH_FORWARD") else {}
     rules = (ROOT / "rules" / "basic.yaml").read_text()
@@ -114,33 +114,44 @@ def start_node(folder: Path, sink: Sink) -> Subject:
     return Subject(node.port, "DICOMNODE", node.pid, node.stop)
 
 
-def start_orthanc(folder: Path, sink: Sink) -> Subject:
+def start_orthanc(folder: Path, sink: Sink, no_delay: bool) -> Subject:
     """Orthanc that anonymises, forwards and deletes each stable study by a Lua script."""
     (folder / "orthanc").mkdir()
     script = folder / "orthanc" / "forward.lua"
     script.write_text(ORTHANC_SCRIPT)
     settings = {"LuaScripts": [str(script)], "StableAge": 1, "OverwriteInstances": False}
-    orthanc = Orthanc(folder / "orthanc", {"sink": ("RESEARCH", sink.port)}, ae_title="ORTHANC", settings=settings)
+    orthanc = Orthanc(
+        folder / "orthanc",
+        {"sink": ("RESEARCH", sink.port)},
+        ae_title="ORTHANC",
+        settings=settings,
+        environment=nagle(no_delay),
+    )
     return Subject(orthanc.port, "ORTHANC", orthanc.pid, orthanc.stop)
 
 
-def start_storescp(folder: Path, sink: Sink) -> Subject:
+def start_storescp(folder: Path, sink: Sink, no_delay: bool) -> Subject:
     """DCMTK storescp: it receives and writes files, unsynced; nothing else."""
     received = folder / "received"
     received.mkdir()
     port = free_port()
     line = [find("storescp"), "--fork", "-dhl", "-aet", "STORESCP", "+xa", "+B", "-pdu", "131072", "-od", received]
-    program = Program([*line, str(port)], folder / "storescp.log", {"TCP_NODELAY": "1"})
+    program = Program([*line, str(port)], folder / "storescp.log", nagle(no_delay))
     program.wait_ready(lambda: echo(port, called="STORESCP").code == 0)
     return Subject(port, "STORESCP", program.pid, program.stop, forwards=False)
 
 
-def start_nothing(folder: Path, sink: Sink) -> Subject:
+def start_nothing(folder: Path, sink: Sink, no_delay: bool) -> Subject:
     """The limit of sender, loopback and sink."""
     return Subject(sink.port, "SINK", sink.pid, lambda: None)
 
 
-SUBJECTS: dict[str, Callable[[Path, Sink], Subject]] = {
+def nagle(no_delay: bool) -> dict[str, str]:
+    """The environment in which DCMTK turns Nagle's algorithm off; its default is on, on both sides."""
+    return {"TCP_NODELAY": "1"} if no_delay else {}
+
+
+SUBJECTS: dict[str, Callable[[Path, Sink, bool], Subject]] = {
     "dicomnode": start_node,
     "Orthanc, anonymise and forward": start_orthanc,
     "DCMTK storescp, receive only": start_storescp,

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from programs import Program, find
+from programs import Program, find, nagle
 from synthetic import ct, numbered, small
 
 FILES = 50  # per sender; the sender gives each instance new UIDs whenever it sends it
@@ -53,4 +53,4 @@ def start(number: int, folder: Path, files: Path, port: int, ae_title: str, *, n
     invent = ["+II", "+IR", str(SERIES), "+IS", str(STUDY), "+IP", "1"]
     line = [find("storescu"), "-lc", configuration, "-aet", "STAGING", "-aec", ae_title, "-R", "-nh"]
     line += ["--repeat", "1000000", *invent, "+sd", "127.0.0.1", str(port), files]
-    return Sender(Program(line, folder / f"sender{number}.log", {"TCP_NODELAY": "1" if no_delay else "0"}), log)
+    return Sender(Program(line, folder / f"sender{number}.log", nagle(no_delay)), log)

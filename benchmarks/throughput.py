@@ -26,7 +26,7 @@ STILL = 4.0  # seconds without an arrival after which it has forwarded everythin
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent: the kind of instance, associations at once, whether the senders turn Nagle's algorithm off."""
+    """What is sent: the kind of instance, associations at once, whether DCMTK turns Nagle's algorithm off."""
 
     kind: str
     associations: int
@@ -35,7 +35,7 @@ class Case:
     def __str__(self) -> str:
         name = {"ct": "CT 0.53 MB", "small": "small 12 KB"}[self.kind]
         return f"{name}, {self.associations} association{'s' if self.associations > 1 else ''}" + (
-            "" if self.no_delay else ", Nagle on"
+            "" if self.no_delay else ", DCMTK's default (Nagle on)"
         )
 
 
@@ -66,7 +66,7 @@ def measure(name: str, case: Case, files: Path, seconds: float, sink_program: Pa
     folder = Path(tempfile.mkdtemp(prefix="dicomnode-bench-"))
     try:
         with Sink(sink_program, folder) as sink:
-            subject = SUBJECTS[name](folder, sink)
+            subject = SUBJECTS[name](folder, sink, case.no_delay)
             try:
                 return _load(subject, sink, case, files, seconds, folder)
             finally:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from peers.dcmtk import QUICK
 from peers.process import HOST, Program, find, free_port
 
 
@@ -23,6 +24,7 @@ class Orthanc(Program):
         ae_title: str = "STAGING",
         port: int | None = None,
         settings: Mapping[str, object] = {},
+        environment: Mapping[str, str] = QUICK,
     ):
         self.ae_title = ae_title
         self.port = port or free_port()
@@ -30,7 +32,7 @@ class Orthanc(Program):
         folder.mkdir(parents=True, exist_ok=True)
         config = folder / "orthanc.json"
         config.write_text(json.dumps(self._configuration(folder, modalities) | dict(settings), indent=1))
-        super().__init__([find("Orthanc"), config], folder / "orthanc.log", {"TCP_NODELAY": "1"})
+        super().__init__([find("Orthanc"), config], folder / "orthanc.log", environment)
         self.wait_ready(self._ready, 40)
 
     def _configuration(self, folder: Path, modalities: Mapping[str, tuple[str, int]]) -> dict[str, object]:
