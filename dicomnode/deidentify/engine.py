@@ -1,0 +1,39 @@
+"""De-identifies instances by a plan, under the keys of a project. Pure: bytes in, bytes out."""
+
+from __future__ import annotations
+
+from dicomnode.deidentify import syntaxes
+from dicomnode.deidentify.cleaned import Cleaned, clean_whole
+from dicomnode.deidentify.encoded import Element
+from dicomnode.deidentify.plan import Plan
+from dicomnode.deidentify.pseudonyms import Pseudonyms
+from dicomnode.deidentify.stream import CleanStream, Limits
+from dicomnode.deidentify.treatment import Treatment, read_originals
+from dicomnode.keys import ProjectKeys
+from dicomnode.model import Buffer, Doubt, Reason, Received
+
+
+class Deidentifier:
+    """The same input under the same plan and keys gives the same output, always."""
+
+    def __init__(self, plan: Plan, keys: ProjectKeys) -> None:
+        self.plan = plan
+        self.pseudonyms = Pseudonyms(keys.pseudonym, plan.templates)
+        self._keys = keys
+
+    def clean(self, received: Received, data: Buffer) -> Cleaned:
+        """De-identify a data set that is held whole; `data` must not change while the result is used. Raises Doubt."""
+        elements: list[Element] = []
+        try:
+            form = syntaxes.form(received.transfer_syntax)
+            treatment = Treatment(self.plan, self.pseudonyms, received, form.implicit)
+            return clean_whole(treatment, data, form, elements)
+        except Doubt as doubt:
+            doubt.originals = doubt.originals or read_originals(data, elements)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong withholds the instance
+            raise Doubt(Reason.INTERNAL, type(error).__name__, read_originals(data, elements)) from None
+
+    def stream(self, received: Received, limits: Limits | None = None) -> CleanStream:
+        """De-identify a data set chunk by chunk."""
+        return CleanStream(self.plan, self.pseudonyms, self._keys, received, limits or Limits())

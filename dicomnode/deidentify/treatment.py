@@ -1,0 +1,337 @@
+"""A plan applied to the elements of one instance: what is kept, what is written instead, what the gate must know."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from dicomnode.deidentify import rewrite, values
+from dicomnode.deidentify.encoded import UN, Element, Item, is_undefined, place, vr_code
+from dicomnode.deidentify.gate import Gate
+from dicomnode.deidentify.pixels import find, text_of, value_of
+from dicomnode.deidentify.plan import Action, Needle, Plan, Step, Steps
+from dicomnode.deidentify.pseudonyms import Pseudonyms
+from dicomnode.deidentify.standard import dictionary
+from dicomnode.model import Buffer, Doubt, IdentityEntry, Originals, Reason, Received
+
+SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
+CHARACTER_SET, MODALITY, PATIENT_ID = 0x00080005, 0x00080060, 0x00100020
+DATES = {vr_code(vr): vr for vr in ("DA", "TM", "DT")}
+PADDING = b" \0"
+REMOVED, METHOD, METHOD_CODES, LONGITUDINAL = 0x00120062, 0x00120063, 0x00120064, 0x00280303
+KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
+    Action.KEEP,
+    Action.REMOVE,
+    Action.EMPTY,
+    Action.DUMMY,
+    Action.UID,
+    Action.PSEUDONYM,
+    Action.RECURSE,
+    Action.CHECK,
+)
+
+
+def _never(*_: object) -> Step:
+    raise Doubt(Reason.INTERNAL)
+
+
+NO_STEPS: Steps = Steps(_never, lambda tag: NO_STEPS)
+
+
+class Treatment:
+    """Treats one instance; `head` first, then `tail`. Raises Doubt; `originals` are there once they could be read."""
+
+    def __init__(self, plan: Plan, pseudonyms: Pseudonyms, received: Received, implicit: bool) -> None:
+        self.originals: Originals | None = None
+        self.identity: dict[IdentityEntry, None] = {}
+        self.sop_class = self.sop_uid = self.series_uid = self.study_uid = self.patient = self.modality = ""
+        self.gate = Gate(self._kept)
+        self._plan = plan
+        self._pseudonyms = pseudonyms
+        self._received = received
+        self._implicit = implicit
+        self._steps = NO_STEPS
+        self._character_set = b""
+        self._patient_hash = ""
+        self._treated: list[tuple[bytes, Sequence[Element]]] = []
+
+    def head(self, data: bytes, elements: list[Element]) -> list[bytes]:
+        """The clean elements before the pixel data, the declaration of what was done among them."""
+        self._identify(data, elements)
+        self._character_set = value_of(data, elements, CHARACTER_SET) or b""
+        first, second = bisect_left(elements, (REMOVED,)), bisect_left(elements, (LONGITUDINAL,))
+        out: list[bytes] = []
+        for begin, end, written in ((0, first, self._declared(data, elements)), (first, second, self._longitudinal())):
+            self._top_level(data, elements[begin:end], out)
+            out.append(written)
+        self._top_level(data, elements[second:], out)
+        self.modality = self._sent_modality(data, elements)
+        return out
+
+    def tail(self, data: bytes, elements: list[Element]) -> list[bytes]:
+        """The clean elements behind the pixel data."""
+        out: list[bytes] = []
+        self._top_level(data, elements, out)
+        return out
+
+    def keeps_pixels(self, tag: int, vr: int) -> None:
+        """Raises Doubt(NOT_ACCEPTED) unless the plan keeps the pixel element as it is."""
+        if self._steps[tag << 16 | vr].action is not KEEP:
+            raise Doubt(Reason.NOT_ACCEPTED, place((tag,)))
+
+    # what the instance is
+
+    def _identify(self, data: bytes, elements: list[Element]) -> None:
+        study, series, instance = (rewrite.key_uid(data, elements, tag) for tag in (STUDY, SERIES, SOP_INSTANCE))
+        self.originals = Originals(study, series, instance)
+        self.sop_class = rewrite.key_uid(data, elements, SOP_CLASS)
+        for tag, found, said in (
+            (SOP_CLASS, self.sop_class, self._received.sop_class),
+            (SOP_INSTANCE, instance, self._received.sop_uid),
+        ):
+            if found != said.strip(" \0"):
+                raise Doubt(Reason.COMMAND_MISMATCH, place((tag,)))
+        if self._plan.refuses(self.sop_class):
+            raise Doubt(Reason.SOP_CLASS, place((SOP_CLASS,)))
+        self._steps = self._plan.for_class(self.sop_class)
+        self.study_uid, self.series_uid, self.sop_uid = (
+            self._sent_uid(elements, tag, uid)
+            for tag, uid in ((STUDY, study), (SERIES, series), (SOP_INSTANCE, instance))
+        )
+        self._identify_patient(data, elements, study)
+
+    def _identify_patient(self, data: bytes, elements: list[Element], study: str) -> None:
+        """Pseudonyms of the patient hang on the Patient ID; an empty or missing one is keyed by the study."""
+        character_set = value_of(data, elements, CHARACTER_SET) or b""
+        patient_id = rewrite.text(value_of(data, elements, PATIENT_ID) or b"", "LO", character_set, (PATIENT_ID,))
+        self._patient_hash = self._pseudonyms.patient(patient_id, study)
+        element = find(elements, PATIENT_ID)
+        kept = element is not None and self._steps[PATIENT_ID << 16 | element[1]].action is KEEP
+        self.patient = patient_id if kept else self._pseudonyms.render("patient_id", patient_id, self._patient_hash)
+
+    def _sent_uid(self, elements: list[Element], tag: int, original: str) -> str:
+        element = find(elements, tag)
+        action = self._steps[tag << 16 | element[1]].action if element else REMOVE
+        if action not in (KEEP, UID):
+            raise Doubt(Reason.NOT_ACCEPTED, place((tag,)))
+        return self._pseudonyms.uid(original) if action is UID else original
+
+    def _sent_modality(self, data: bytes, elements: list[Element]) -> str:
+        element = find(elements, MODALITY)
+        kept = element is not None and self._steps[MODALITY << 16 | element[1]].action is KEEP
+        return text_of(data, elements, MODALITY) if kept else ""
+
+    # what is declared
+
+    def _declared(self, data: bytes, elements: list[Element]) -> bytes:
+        """(0012,0062), (0012,0063) and (0012,0064), which continue what stood there."""
+        text = self._plan.declared_text(text_of(data, elements, METHOD)).encode("ascii")
+        codes = self._plan.declared_codes(rewrite.dcm_codes(data, elements, METHOD_CODES), self._implicit)
+        written = rewrite.new(REMOVED, b"CS", b"YES", self._implicit) + rewrite.new(METHOD, b"LO", text, self._implicit)
+        return written + (rewrite.new(METHOD_CODES, b"SQ", codes, self._implicit) if codes else b"")
+
+    def _longitudinal(self) -> bytes:
+        return rewrite.new(LONGITUDINAL, b"CS", self._plan.methods.longitudinal.encode("ascii"), self._implicit)
+
+    # the elements
+
+    def _top_level(self, data: bytes, elements: list[Element], out: list[bytes]) -> None:
+        self._treated.append((data, elements))
+        if elements:
+            begin, end = elements[0][2], elements[-1][4]
+            self._level(data, begin, end, elements, self._steps, self._character_set, self._implicit, (), out)
+
+    def _level(
+        self,
+        data: bytes,
+        begin: int,
+        end: int,
+        elements: Sequence[Element],
+        steps: Steps,
+        character_set: bytes,
+        implicit: bool,
+        path: tuple[int, ...],
+        out: list[bytes],
+    ) -> bool:
+        """Append what the bytes from `begin` to `end` become to `out`; whether anything changed."""
+        keep = self.gate.keep
+        run = begin
+        for element in elements:
+            tag, vr, start, value, stop, items = element
+            step = steps[tag << 16 | vr]
+            action = step.action
+            if action is KEEP and items is None:
+                if stop - start & 1:
+                    raise Doubt(Reason.UNREADABLE, place((*path, tag)))
+                keep[vr](data[value:stop])
+                continue
+            written = self._changed(data, element, step, steps, character_set, implicit, (*path, tag))
+            if written is None:
+                continue
+            if start > run:
+                out.append(data[run:start])
+            out += written
+            run = stop
+        if run < end:
+            out.append(data[run:end])
+        return run != begin
+
+    def _changed(
+        self,
+        data: bytes,
+        element: Element,
+        step: Step,
+        steps: Steps,
+        character_set: bytes,
+        implicit: bool,
+        path: tuple[int, ...],
+    ) -> list[bytes] | None:
+        """What is written instead of an element; None when it stays as it is."""
+        tag, _, _, value, stop, items = element
+        action = step.action
+        if action in (KEEP, RECURSE) or (action is DUMMY and step.dummy is None):
+            if items is None and value == stop:
+                return None
+            found = items if items is not None else rewrite.hidden_items(data, element, path)
+            return self._sequence(data, element, found, steps.inside(tag), character_set, implicit, path)
+        if action is CHECK:
+            self._check(data, element, path)
+            return None
+        if action is UID:
+            return self._uids(data, element, step, character_set, implicit, path)
+        self._note(data, element, step, steps, character_set)
+        if action is REMOVE:
+            return []
+        if action is EMPTY:
+            return None if value == stop else [rewrite.header(data, element, implicit, 0)]
+        if action is PSEUDONYM:
+            return self._pseudonym(data, element, step, character_set, implicit, path)
+        dummy = step.implicit if implicit else step.dummy
+        if dummy is None:
+            raise Doubt(Reason.INTERNAL, place(path))
+        return [rewrite.header(data, element, implicit, len(dummy)), dummy]
+
+    def _sequence(
+        self,
+        data: bytes,
+        element: Element,
+        items: list[Item],
+        steps: Steps,
+        character_set: bytes,
+        implicit: bool,
+        path: tuple[int, ...],
+    ) -> list[bytes] | None:
+        """A sequence with its items treated; defined lengths are computed anew, undefined ones stay so."""
+        _, vr, start, value, _, _ = element
+        implicit = implicit or vr == UN
+        parts: list[bytes] = []
+        changed = False
+        for begin, inner, end, elements in items:
+            out: list[bytes] = []
+            own = character_set
+            if elements and elements[0][0] <= CHARACTER_SET:
+                own = value_of(data, elements, CHARACTER_SET) or character_set
+            different = self._level(data, inner, end, elements, steps, own, implicit, path, out)
+            changed = changed or different
+            parts += rewrite.item(data, begin, inner, end, out, different)
+        if not changed:
+            return None
+        if is_undefined(data, value):
+            return [data[start:value], *parts, rewrite.SEQUENCE_END]
+        return [data[start : value - 4], rewrite.LONG_LENGTH(sum(map(len, parts))), *parts]
+
+    def _check(self, data: bytes, element: Element, path: tuple[int, ...]) -> None:
+        """A date or time that is kept must be one."""
+        tag, vr, start, value, stop, _ = element
+        date_vr = DATES.get(vr) or dictionary.vr_of(tag)
+        if not values.is_readable_date(data[value:stop], date_vr) or stop - start & 1:
+            raise Doubt(Reason.BAD_DATE, place(path))
+        self.gate.keep[vr](data[value:stop])
+
+    def _uids(
+        self,
+        data: bytes,
+        element: Element,
+        step: Step,
+        character_set: bytes,
+        implicit: bool,
+        path: tuple[int, ...],
+    ) -> list[bytes] | None:
+        """UIDs replaced, several of them one by one; those that the standard registers stay."""
+        tag, vr, start, value, stop, _ = element
+        received = [uid.strip(PADDING).decode("latin-1") for uid in data[value:stop].split(b"\\")]
+        sent = [self._pseudonyms.uid(uid) for uid in received]
+        if sent == received:
+            if stop - start & 1:
+                raise Doubt(Reason.UNREADABLE, place(path))
+            self.gate.keep[vr](data[value:stop])
+            return None
+        for one, other in zip(received, sent, strict=True):
+            if one != other:
+                self.gate.original(step.needle, tag, one.encode("latin-1"), b"")
+                self._enter(step, one, other)
+        return rewrite.value(data, element, implicit, "\\".join(sent).encode("ascii"))
+
+    def _pseudonym(
+        self,
+        data: bytes,
+        element: Element,
+        step: Step,
+        character_set: bytes,
+        implicit: bool,
+        path: tuple[int, ...],
+    ) -> list[bytes]:
+        tag, vr, _, value, stop, _ = element
+        assert self.originals is not None and step.attribute is not None
+        letters = chr(vr >> 8) + chr(vr & 0xFF)
+        original = rewrite.text(data[value:stop], letters if vr != UN else dictionary.vr_of(tag), character_set, path)
+        digest = self._patient_hash
+        if step.attribute == "patient_id":
+            digest = self._pseudonyms.patient(original, self.originals.study_uid)
+        sent = self._pseudonyms.render(step.attribute, original, digest)
+        self._enter(step, original, sent)
+        return rewrite.value(data, element, implicit, sent.encode("ascii"))
+
+    def _enter(self, step: Step, original: str, sent: str) -> None:
+        if step.book:
+            self.identity[IdentityEntry(step.keyword, original, sent)] = None
+
+    # what was taken out
+
+    def _note(self, data: bytes, element: Element, step: Step, steps: Steps, character_set: bytes) -> None:
+        """Tell the gate what is taken out, inside sequences too."""
+        tag, _, _, value, stop, items = element
+        if items is None:
+            if step.needle is not Needle.NONE and value != stop:
+                self.gate.original(step.needle, tag, data[value:stop], character_set)
+            return
+        inside = steps.inside(tag)
+        for _, _, _, elements in items:
+            own = value_of(data, elements, CHARACTER_SET) or character_set
+            for nested in elements:
+                self._note(data, nested, inside[nested[0] << 16 | nested[1]], inside, own)
+
+    def _kept(self) -> Iterator[tuple[int, int, bytes]]:
+        """Tag, VR and value of all that stays as it came."""
+        for data, elements in self._treated:
+            yield from _walk(data, elements, self._steps)
+
+
+def _walk(data: bytes, elements: Sequence[Element], steps: Steps) -> Iterator[tuple[int, int, bytes]]:
+    for tag, vr, _, value, stop, items in elements:
+        step = steps[tag << 16 | vr]
+        if items is not None and (step.action in (KEEP, RECURSE) or (step.action is DUMMY and step.dummy is None)):
+            inside = steps.inside(tag)
+            for item in items:
+                yield from _walk(data, item[3], inside)
+        elif step.action in (KEEP, CHECK):
+            yield tag, vr, data[value:stop]
+
+
+def read_originals(data: Buffer, elements: list[Element]) -> Originals | None:
+    """The instance's UIDs from what could be read of a data set, None when one is missing or no UID."""
+    try:
+        head = bytes(memoryview(data)[: elements[-1][4]]) if elements else b""
+        return Originals(*(rewrite.key_uid(head, elements, tag) for tag in (STUDY, SERIES, SOP_INSTANCE)))
+    except Doubt:
+        return None
