@@ -11,159 +11,21 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dicomnode import disk, records
 from dicomnode.errors import CannotKeep, StoreDamaged
 from dicomnode.keys import ProjectKeys
-from dicomnode.model import Buffer, IdentityEntry, Instance, Location
-from dicomnode.records import HEADER, Recovered, Shape
+from dicomnode.model import Location
+from dicomnode.records import Recovered
+from dicomnode.segments import RecordWriter, Segment
+
+__all__ = ["Outbox", "RecordWriter", "Recovered", "Segment"]
 
 SUFFIX = ".seg"
 READ_WHOLE = 8 << 20  # longer records are mapped: reading is faster, but holds them in memory
-
-
-class Segment:
-    """A segment file leased to one association; all methods block and belong into a thread."""
-
-    def __init__(self, path: Path, name: str, project: str, study_key: str, keys: ProjectKeys, fd: int) -> None:
-        self.name = name
-        self.project = project
-        self.study_key = study_key
-        self.end = 0
-        self._path = path
-        self._keys = keys
-        self._fd: int | None = fd
-        self._usable = True
-        self._writing = False
-
-    @property
-    def usable(self) -> bool:
-        """False after an I/O error that leaves the file in doubt: give it back and lease another."""
-        return self._usable
-
-    def append(
-        self,
-        instance: Instance,
-        identity: Sequence[IdentityEntry],
-        parts: Sequence[Buffer],
-        data_set_offset: int,
-        pixel_offset: int = 0,
-        pixel_length: int = 0,
-    ) -> Location:
-        """Append one record and sync it; offsets are relative to the Part 10 bytes in `parts`.
-
-        Raises CannotKeep; the record then does not exist.
-        """
-        fd = self._writable()
-        shape = Shape(sum(len(part) for part in parts), data_set_offset, pixel_offset, pixel_length)
-        front = _first(parts, data_set_offset)
-        header, tail = records.compose(self._keys, instance, identity, front, shape)
-        with self._cut_back_on_error():
-            end = disk.write(fd, [header, *parts, tail], self.end)
-        self._sync(fd)
-        location = records.locate(self.name, self.end, shape, len(tail))
-        self.end = end
-        return location
-
-    def begin(self) -> RecordWriter:
-        """Start a record whose bytes come bit by bit; nothing else can be appended until it is finished or void."""
-        fd = self._writable()
-        self._writing = True
-        return RecordWriter(self, fd)
-
-    def _writable(self) -> int:
-        if self._writing:
-            raise RuntimeError("a record of this segment is still being written")
-        if self._fd is None or not self._usable:
-            raise CannotKeep(f"segment {self.name} was given up after an error", "lease another segment")
-        return self._fd
-
-    @contextmanager
-    def _cut_back_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._cut_back()
-            raise
-
-    def _sync(self, fd: int) -> None:
-        """After a failed sync the kernel may have dropped the pages: the file is cut back and never used again."""
-        try:
-            disk.sync(fd)
-        except BaseException:
-            self._cut_back()
-            self._usable = False
-            raise
-
-    def _cut_back(self) -> None:
-        if self._fd is None:
-            return
-        try:
-            disk.truncate(self._fd, self.end)
-        except CannotKeep:
-            self._usable = False
-
-    def _reopen(self) -> None:
-        if self._fd is None:
-            self._fd = disk.reopen(self._path)
-
-    def _close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-
-
-class RecordWriter:
-    """A record that is written as its bytes come; it counts only after finish()."""
-
-    def __init__(self, segment: Segment, fd: int) -> None:
-        self._segment = segment
-        self._fd = fd
-        self._start = segment.end + HEADER.size
-        self.length = 0
-
-    def write(self, parts: Sequence[Buffer]) -> None:
-        """Write the next Part 10 bytes, not synced; raises CannotKeep, after which the record can only be voided."""
-        end = disk.write(self._fd, parts, self._start + self.length)
-        self.length = end - self._start
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Read back Part 10 bytes that were written, at most to their end."""
-        return disk.read(self._fd, max(0, min(length, self.length - offset)), self._start + offset)
-
-    def finish(
-        self,
-        instance: Instance,
-        identity: Sequence[IdentityEntry],
-        data_set_offset: int,
-        pixel_offset: int = 0,
-        pixel_length: int = 0,
-    ) -> Location:
-        """Complete the record and sync it; raises CannotKeep, after which the record does not exist."""
-        segment = self._segment
-        try:
-            shape = Shape(self.length, data_set_offset, pixel_offset, pixel_length)
-            front = self.read(0, data_set_offset)
-            header, tail = records.compose(segment._keys, instance, identity, front, shape)
-            disk.write(self._fd, [tail], self._start + self.length)
-            disk.write(self._fd, [header], segment.end)
-        except BaseException:
-            self.void()
-            raise
-        segment._writing = False
-        segment._sync(self._fd)
-        location = records.locate(segment.name, segment.end, shape, len(tail))
-        segment.end += location.length
-        return location
-
-    def void(self) -> None:
-        """Drop what was written; the segment goes on from its last record."""
-        if self._segment._writing:
-            self._segment._writing = False
-            self._segment._cut_back()
 
 
 class Outbox:
@@ -201,9 +63,7 @@ class Outbox:
 
     def give_back(self, segment: Segment) -> None:
         """End a lease. The descriptors of the segments unused for longest are closed."""
-        if segment._writing:
-            segment._cut_back()
-            segment._writing = False
+        segment._drop_writer()
         closing = []
         with self._lock:
             self._leased.discard(segment.name)
@@ -349,18 +209,6 @@ class Outbox:
         with self._lock:
             while self._open:
                 self._open.popitem()[1]._close()
-
-
-def _first(parts: Sequence[Buffer], length: int) -> bytes:
-    """The first `length` bytes of all parts together."""
-    if parts and len(parts[0]) >= length:
-        return bytes(memoryview(parts[0])[:length])
-    first = bytearray()
-    for part in parts:
-        if len(first) == length:
-            break
-        first += memoryview(part)[: length - len(first)]
-    return bytes(first)
 
 
 def _open_to_read(path: Path, location: Location) -> int:

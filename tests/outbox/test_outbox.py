@@ -19,7 +19,7 @@ from dicomnode.outbox import Outbox, Recovered, Segment
 CASES = [clean(number, pixels=size) for number, size in enumerate((600, 0, 1, 70_000, 100_001))]
 
 
-@pytest.fixture(params=["read", "mapped"], autouse=True)
+@pytest.fixture(params=["read", "mapped"])
 def way_of_reading(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "mapped":
         monkeypatch.setattr("dicomnode.outbox.READ_WHOLE", 0)
@@ -42,6 +42,7 @@ def as_recovered(case: Clean, location: Location) -> Recovered:
     return Recovered(case.instance, case.identity, location)
 
 
+@pytest.mark.usefixtures("way_of_reading")
 def test_records_are_read_back_and_recovered(tmp_path: Path) -> None:
     box = outbox(tmp_path / "outbox")
     segment = box.lease("trial", "studya")
@@ -109,6 +110,7 @@ def test_another_key_stops_recovery_and_destroys_nothing(tmp_path: Path) -> None
     assert (tmp_path / segment.name).read_bytes() == before
 
 
+@pytest.mark.usefixtures("way_of_reading")
 def test_a_segment_shorter_than_the_journal_says_is_reported(tmp_path: Path) -> None:
     segment = outbox(tmp_path).lease("trial", "studya")
     location = CASES[0].append_to(segment)
@@ -155,6 +157,7 @@ def test_this_runs_segments_are_not_recovered(tmp_path: Path) -> None:
     assert list(box.recover({})) == []
 
 
+@pytest.mark.usefixtures("way_of_reading")
 def test_a_study_is_deleted_only_when_nobody_writes_and_all_is_known(tmp_path: Path) -> None:
     box = outbox(tmp_path)
     segment, other = box.lease("trial", "studya"), box.lease("trial", "studyb")
@@ -175,6 +178,7 @@ def test_a_study_is_deleted_only_when_nobody_writes_and_all_is_known(tmp_path: P
     assert len(recover(tmp_path)) == 2
 
 
+@pytest.mark.usefixtures("way_of_reading")
 def test_a_slice_may_outlive_the_view(tmp_path: Path) -> None:
     box = outbox(tmp_path)
     location = CASES[4].append_to(box.lease("trial", "studya"))
@@ -200,6 +204,7 @@ def test_a_record_that_comes_bit_by_bit(tmp_path: Path) -> None:
     assert len(recover(tmp_path, {segment.name: whole.length})) == 0, "it is not finished"
 
 
+@pytest.mark.usefixtures("way_of_reading")
 def test_a_finished_stream_is_a_record_like_any_other(tmp_path: Path) -> None:
     box = outbox(tmp_path)
     segment = box.lease("trial", "studya")
@@ -382,3 +387,38 @@ def test_a_disk_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(CannotKeep, match="cannot open"):
             read(box, location)
     assert read(box, location) == CASES[0].data
+
+
+def test_a_lease_that_goes_on_after_its_end_damages_nothing(tmp_path: Path) -> None:
+    """An association dies while a thread still writes for it, and the next one gets the same segment."""
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    writer = segment.begin()
+    writer.write([b"x" * 3000])
+    box.give_back(segment)
+    again = box.lease("trial", "studya")
+    assert again is segment
+    kept = CASES[0].append_to(again)
+    case = CASES[3]
+    for late in (
+        lambda: writer.write([b"x" * 3000]),
+        lambda: writer.read(0, 10),
+        lambda: writer.finish(case.instance, case.identity, len(FRONT), 0, 0),
+    ):
+        with pytest.raises(CannotKeep, match="lease has ended"):
+            late()
+    writer.void()
+    other = again.begin()
+    writer.void()
+    other.write([case.data])
+    last = other.finish(case.instance, case.identity, len(FRONT), case.pixel_offset, case.pixel_length)
+    assert recover(tmp_path) == [as_recovered(CASES[0], kept), as_recovered(case, last)]
+
+
+def test_two_threads_on_one_segment_take_turns(tmp_path: Path) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    with ThreadPoolExecutor(4) as pool:
+        cases = [clean(number, pixels=5000) for number in range(60)]
+        locations = list(pool.map(lambda case: case.append_to(segment), cases))
+    found = {record.location: record for record in recover(tmp_path)}
+    assert found == {location: as_recovered(case, location) for case, location in zip(cases, locations, strict=True)}
