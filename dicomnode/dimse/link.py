@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import deque
@@ -18,6 +19,15 @@ MAX_PDU = 64 * 1024
 
 _MOST_EVENTS = 16
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+def reason(error: OSError) -> str:
+    """Why a connection could not be made, in the system's words."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed with {error.reason or 'no reason'}"
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or "no address"
+    return os.strerror(error.errno)
 
 
 async def _connected(host: str, port: int) -> socket.socket:
@@ -92,7 +102,8 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=0)
+        # Blocked is whenever anything waits; asyncio's TLS transport never resumes at a high-water mark of 0.
+        self._transport.set_write_buffer_limits(high=0 if self._raw is not None else 1)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
