@@ -21,7 +21,7 @@ _MOST_EVENTS = 16
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
-def reason(error: OSError) -> str:
+def why(error: OSError) -> str:
     """Why a connection could not be made, in the system's words."""
     if isinstance(error, ssl.SSLError):
         return f"TLS failed with {error.reason or 'no reason'}"
@@ -92,9 +92,8 @@ class Link(asyncio.BufferedProtocol):
                 f"{where} does not answer", "check that it runs and that no firewall drops it"
             ) from None
         except OSError as error:
-            why = error.strerror or type(error).__name__
             raise PeerUnreachable(
-                f"{where} cannot be reached: {why}", "check host and port, and that it runs"
+                f"{where} cannot be reached: {why(error)}", "check host and port, and that it runs"
             ) from None
         return link
 

@@ -15,7 +15,7 @@ from typing import Self
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 
-from dicomnode.dimse.link import reason
+from dicomnode.dimse.link import why
 from dicomnode.dimse.refusals import rejected
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomnode.errors import PeerUnreachable, PermanentError
@@ -118,7 +118,7 @@ class Session:
                 self.peer.host, self.peer.port, contexts, self.peer.ae_title, _MAX_PDU, evt_handlers=handlers
             )
         except OSError as error:
-            raise PeerUnreachable(f"{where} cannot be reached: {reason(error)}", "check host and port") from None
+            raise PeerUnreachable(f"{where} cannot be reached: {why(error)}", "check host and port") from None
         answer = association.acceptor.primitive
         if association.is_rejected and answer is not None:
             reason = answer.result or 1, answer.result_source or 1, answer.diagnostic or 1
