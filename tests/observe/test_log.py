@@ -144,22 +144,22 @@ def test_exceptions_are_types_and_places(stream: io.StringIO) -> None:
         raise ValueError(PLANTED[0])
     except ValueError:
         structlog.get_logger().exception("store-failed")
-        logging.getLogger("pynetdicom.acse").exception("bad %s", PLANTED[1])
+        logging.getLogger("pydicom.values").exception("bad %s", PLANTED[1])
     first, second = lines(stream)
     assert first["error"] == second["error"] == "ValueError"
     assert first["frames"][-1].startswith("observe/test_log.py:")
     assert second["event"] == "foreign-log"
-    assert second["logger"] == "pynetdicom.acse"
+    assert second["logger"] == "pydicom.values"
     clean(stream)
 
 
 def test_libraries_are_heard_from_warning_on_and_never_quoted(stream: io.StringIO) -> None:
-    for name in ("pydicom", "pynetdicom.events", "asyncio", "sqlalchemy.engine"):
+    for name in ("pydicom", "pydicom.misc", "asyncio", "sqlalchemy.engine"):
         logging.getLogger(name).info("%s", PLANTED[0])
         logging.getLogger(name).warning("%s", PLANTED[0])
     assert [line["logger"] for line in lines(stream)] == [
         "pydicom",
-        "pynetdicom.events",
+        "pydicom.misc",
         "asyncio",
         "sqlalchemy.engine",
     ]
