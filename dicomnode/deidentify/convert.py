@@ -15,6 +15,8 @@ BIG = Struct(">HHHH").unpack_from
 BIG_LENGTH = Struct(">I").unpack_from
 LITTLE = Struct("<HHHH").pack_into
 LITTLE_LENGTH = Struct("<I").pack_into
+LITTLE_PAIR = Struct("<II").pack
+MOST_BEHIND = 9
 WIDTHS = {
     vr_code(vr): width
     for width, vrs in ((2, "US SS OW AT"), (4, "UL SL FL OF OL"), (8, "FD OD SV UV OV"))
@@ -32,7 +34,8 @@ class Inflater:
 
     def __init__(self, most: int = MOST_INFLATED) -> None:
         self._raw = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-        self._left = most
+        self._left = self._most = most
+        self._crc = 0
 
     def feed(self, chunk: Buffer) -> bytes:
         """What the chunk inflates to; raises Doubt(INFLATE_LIMIT, UNREADABLE)."""
@@ -41,16 +44,20 @@ class Inflater:
         except zlib.error:
             raise Doubt(Reason.UNREADABLE, "deflated data set") from None
         self._left -= len(inflated)
+        self._crc = zlib.crc32(inflated, self._crc)
         if self._left < 0 or (self._raw.unconsumed_tail and not self._raw.eof):
             raise Doubt(Reason.INFLATE_LIMIT)
-        if len(self._raw.unused_data) > 1 or self._raw.unused_data.strip(b"\0"):
+        if len(self._raw.unused_data) > MOST_BEHIND:
             raise Doubt(Reason.TRAILING_BYTES, "deflated data set")
         return inflated
 
     def finish(self) -> None:
-        """Raises Doubt(TRUNCATED) when the stream is not complete."""
+        """Raises Doubt when the stream is not complete, or more follows than padding or the checks of a gzip member."""
         if not self._raw.eof:
             raise Doubt(Reason.TRUNCATED, "deflated data set")
+        checks = LITTLE_PAIR(self._crc, (self._most - self._left) & 0xFFFFFFFF)
+        if self._raw.unused_data not in (b"", b"\0", checks, checks + b"\0"):
+            raise Doubt(Reason.TRAILING_BYTES, "deflated data set")
 
 
 def inflate(data: Buffer, most: int = MOST_INFLATED) -> bytes:

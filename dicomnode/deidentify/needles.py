@@ -1,12 +1,13 @@
 """What the gate looks for: byte patterns made of the original values that were taken out of one instance.
 
 - Names: every component of at least 3 characters (2 where the script is ideographic or syllabic); of a name with a
-  shorter component also family and given name side by side.
+  shorter component also family and given name side by side. In private elements, where a PN is often no person, from 5.
 - Identifiers (IDs, accession numbers, addresses, institutions): the whole value, from 5 characters.
 - UIDs: the whole value, from 5 characters. Birth dates: in the usual written forms.
 
-Shorter values are compared with whole text values only. Patterns are in lower case for ASCII letters; other letters
-are there in several cases, in the encodings of the source, UTF-8 and UTF-16, and without diacritics.
+Shorter values, from 2 characters, and those of one repeated character are compared with whole text values only.
+Patterns are in lower case for ASCII letters; other letters are there in several cases, in the encodings of the source,
+UTF-8 and UTF-16, and without diacritics.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dicomnode.deidentify import values
 from dicomnode.deidentify.plan import Needle
 from dicomnode.model import Doubt
 
+LEAST_WHOLE = 2
 LEAST_NAME = 3
 LEAST_IDEOGRAPHIC = 2
 IDEOGRAPHIC = 0x1100
@@ -50,8 +52,10 @@ class Patterns:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def patterns_of(kind: Needle, value: bytes, character_set: bytes) -> Patterns:
+def patterns_of(original: Original) -> Patterns:
     """The patterns of one original value; empty when it says nothing."""
+    kind, tag, value, character_set = original
+    least = LEAST_IDENTIFIER if kind is not Needle.NAME or tag >> 16 & 1 else LEAST_NAME
     found = Patterns()
     trimmed = value.strip(PADDING)
     if not trimmed:
@@ -63,24 +67,30 @@ def patterns_of(kind: Needle, value: bytes, character_set: bytes) -> Patterns:
         uids = [uid.strip(PADDING) for uid in trimmed.split(b"\\")]
         found.plain.update(uid.lower() for uid in uids if len(uid) >= LEAST_IDENTIFIER)
     elif trimmed.isascii() and b"\x1b" not in trimmed:
-        _ascii(kind, trimmed.lower(), found)
+        _ascii(kind, trimmed.lower(), least, found)
     else:
-        _text(kind, trimmed, character_set, found)
+        _text(kind, trimmed, character_set, least, found)
     return found
 
 
-def _ascii(kind: Needle, value: bytes, found: Patterns) -> None:
+def _ascii(kind: Needle, value: bytes, least: int, found: Patterns) -> None:
     if kind is Needle.NAME:
         words = [word for word in NAME_WORDS.split(value) if word]
         for word in words:
-            (found.plain if len(word) >= LEAST_NAME else found.short).add(word)
+            _add(word, least, found)
         found.plain.update(text.encode("ascii") for text in side_by_side([word.decode("ascii") for word in words]))
         return
     for single in value.split(b"\\"):
         word = single.strip(PADDING)
-        if word:
-            (found.plain if len(word) >= LEAST_IDENTIFIER else found.short).add(word)
-            found.plain.update([b" ".join(word.split())] if len(word) >= LEAST_IDENTIFIER else [])
+        _add(word, least, found)
+        _add(b" ".join(word.split()), least, found)
+
+
+def _add(word: bytes, least: int, found: Patterns) -> None:
+    if len(word) >= least and len(set(word)) > 1:
+        found.plain.add(word)
+    elif len(word) >= LEAST_WHOLE:
+        found.short.add(word)
 
 
 def side_by_side(words: list[str]) -> list[str]:
@@ -113,21 +123,19 @@ def date_forms(year: str, month: str, day: str) -> Iterable[str]:
         yield f"{name} {day} {year}"
 
 
-def _text(kind: Needle, value: bytes, character_set: bytes, found: Patterns) -> None:
+def _text(kind: Needle, value: bytes, character_set: bytes, least: int, found: Patterns) -> None:
     """A value that is not plain ASCII: decoded where it can be, else its raw bytes between the delimiters."""
     try:
         encodings = values.encodings_of(character_set.decode("latin-1"))
         text = values.decode(value, encodings, "PN" if kind is Needle.NAME else "LO")
     except Doubt:
         for piece in re.split(rb"[\\^=]", value.lower()):
-            word = piece.strip(PADDING)
-            (found.plain if len(word) >= LEAST_NAME else found.short).add(word)
-        found.short.discard(b"")
+            _add(piece.strip(PADDING), least, found)
         return
     name = kind is Needle.NAME
     words = [word for word in (NAME_WORDS_TEXT.split(text) if name else text.split("\\")) if word.strip()]
     for word in [*words, *(side_by_side(words[:2]) if name else [])]:
-        _word(word.strip(), LEAST_NAME if name else LEAST_IDENTIFIER, encodings, found)
+        _word(word.strip(), least, encodings, found)
 
 
 def _word(word: str, least: int, encodings: tuple[str, ...], found: Patterns) -> None:
