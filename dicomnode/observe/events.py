@@ -29,7 +29,6 @@ EVENTS: dict[str, str] = {
     "study-found": "the source knows the study",
     "study-unknown": "the source does not know the study",
     "study-arrived": "a retrieval has ended; expected and here are instances",
-    "study-amended": "late instances of a study that was sent before go out now",
     "gap-fetched": "instances that the source lists and that did not come are asked for again",
     "move-ended": "the source ended a C-MOVE; its status is no evidence",
     "retrieve-failed": "a study could not be retrieved",

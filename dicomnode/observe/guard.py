@@ -32,6 +32,7 @@ _hex = re.compile(r"[0-9a-f]{16,64}")
 _logger = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(?:\.[A-Za-z_][A-Za-z0-9_]{0,40}){0,6}")
 _frame = re.compile(r"[A-Za-z0-9_./<>-]{1,120}:\d{1,6}(?: [A-Za-z0-9_<>.]{1,80})?")
 
+FIRST = ("timestamp", "level", "event")
 SLUGS = {"how", "reason", "state", "level", "kind", "stage"}
 KEYS = {"study", "series", "instance"}
 NAMES = {"project", "peer", "destination", "source"}
@@ -63,7 +64,9 @@ class Guard:
     def __call__(self, logger: object, method: str, line: Mapping[str, object]) -> dict[str, object]:
         """The line with every field checked; unknown fields keep neither name nor value."""
         checks = self._checks
-        clean = {field: self._checked(checks[field], value) for field, value in line.items() if field in checks}
+        clean = {field: line[field] for field in FIRST if field in line}
+        clean |= {field: line[field] for field in line if field in checks}
+        clean = {field: self._checked(checks[field], value) for field, value in clean.items()}
         if len(clean) < len(line):
             clean["unknown_fields"] = len(line) - len(clean)
         return clean
