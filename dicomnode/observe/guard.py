@@ -38,9 +38,9 @@ KEYS = {"study", "series", "instance"}
 NAMES = {"project", "peer", "destination", "source"}
 AE_TITLES = {"ae_title", "calling", "called"}
 NUMBERS = {
-    "association", "associations", "attempt", "count", "attempts", "bytes", "completed", "expected", "failed", "free", "here",
-    "instances", "missing", "number", "pid", "port", "queue", "received", "remaining", "seconds", "sent", "stored",
-    "studies", "waiting", "warning", "withheld",
+    "association", "associations", "attempt", "attempts", "bytes", "completed", "count", "expected", "failed",
+    "free", "here", "instances", "missing", "number", "pid", "port", "queue", "received", "remaining",
+    "seconds", "sent", "stored", "studies", "waiting", "warning", "withheld",
 }  # fmt: skip
 SENTENCES = {"error", "evidence", "hint", "what", "where", "why"}
 SHAPES = {"status": _status, "sop_class": _uid, "transfer_syntax": _uid, "rules": _hex, "logger": _logger}
