@@ -165,7 +165,7 @@ class Completion:
             self._delivered.add((study.project, study.study_key))
 
     async def _deliveries(self, key: Key) -> list[Delivery]:
-        return await asyncio.to_thread(self._journal.deliveries, key[0], None, key[1])
+        return await asyncio.to_thread(self._journal.deliveries, key[0], study_key=key[1])
 
     async def _fresh(self, study: Study) -> Study:
         fresh = await asyncio.to_thread(self._journal.get_study, study.project, study.study_key)
@@ -173,7 +173,7 @@ class Completion:
 
     def _forget(self, key: Key) -> bool:
         """Delete a delivered study's segments, unless one is in use or holds what has not been sent (blocking)."""
-        known = self._journal.segment_offsets()
+        known = self._journal.segment_offsets(*key)
         if any(self._journal.unsent(*key, name) for name in self._ways[key[0]].destinations):
             return True
         if not self._outbox.delete_study(*key, known):

@@ -161,9 +161,8 @@ class Intake:
 
     def note_kept(self, kept: Kept, received: Received) -> None:
         """Enter a durable clean instance; the rows are committed behind the answer."""
+        self.storage.book.put(kept.instance.project, kept.identity, kept.instance.study_key)
         self.storage.journal.stored(kept.instance, kept.location)
-        if kept.identity:
-            self.storage.book.put(kept.instance.project, kept.identity, kept.instance.study_key)
         log.debug(
             "instance-stored",
             project=kept.instance.project,

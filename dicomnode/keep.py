@@ -40,7 +40,7 @@ class Leases:
         """The association's segment for this study."""
         with self._lock:
             segment = self._held.get(association)
-        if segment is not None and (segment.project, segment.study_key) == key:
+        if segment is not None and (segment.project, segment.study_key) == key and segment.usable:
             return segment
         self.give_back(association)
         segment = self._outbox.lease(*key)

@@ -65,10 +65,11 @@ class Node:
         self._closing.callback(self._threads.shutdown)
         self._large_threads = ThreadPoolExecutor(settings.node.associations, "large")
         self._closing.callback(self._large_threads.shutdown)
-        self._journal = Journal.open(directory / "journal.db")
-        self._closing.callback(self._journal.close)
+        # The journal's rows keep recovery from reading a record again, so the book commits first, always.
         self._book = IdentityBook.open(directory / "identity.db")
         self._closing.callback(self._book.close)
+        self._journal = Journal.open(directory / "journal.db", self._book)
+        self._closing.callback(self._journal.close)
         keys = {name: self._key(name) for name in settings.projects}
         self._ways = {name: self._way(name, keys[name]) for name in settings.projects}
         self._storage = Storage(
@@ -84,15 +85,18 @@ class Node:
 
     def _key(self, project: str) -> ProjectKeys:
         path = self.settings.key_file(project)
-        if self.settings.projects[project].key_file is not None or path.exists():
+        if self.settings.projects[project].key_file is not None:
             return load_key(path)
-        if self._journal.studies(project=project):
+        directory = self.settings.storage.directory
+        kept = any((directory / room / project).exists() for room in ("outbox", "quarantine"))
+        if not path.exists() and (kept or self._journal.studies(project=project)):
             raise KeyFileError(
                 f"key file {path} is missing but project {project} has studies",
                 "restore it from the site's backup; a new key would give every patient a new pseudonym",
             )
         disk.make_directory(path.parent)
-        log.warning("key-created", project=project, path=str(path))
+        if not path.exists():
+            log.warning("key-created", project=project, path=str(path))
         return create_key(path)
 
     def _way(self, project: str, keys: ProjectKeys) -> Way:
@@ -165,16 +169,20 @@ class Node:
         """Enter what is on disk but not in the journal: what was acknowledged just before a crash."""
         recovered = sealed = 0
         for record in self._storage.outbox.recover(self._journal.segment_offsets()):
-            self._journal.stored(record.instance, record.location)
             self._book.put(record.instance.project, record.identity, record.instance.study_key)
+            self._journal.stored(record.instance, record.location)
             recovered += 1
-        known = self._journal.quarantine_ids()
-        for withheld in self._storage.quarantine.recover():
-            if withheld.quarantine not in known:
-                self._journal.withheld(withheld)
-                sealed += 1
-        self._journal.flush().result()
+        for withheld in self._storage.quarantine.recover(self._journal.quarantine_ids()):
+            self._journal.withheld(withheld)
+            sealed += 1
         self._book.flush().result()
+        self._journal.flush().result()
+        for kind, damaged in (
+            ("outbox", self._storage.outbox.damaged),
+            ("quarantine", self._storage.quarantine.damaged),
+        ):
+            if damaged:
+                log.error("storage-damaged", kind=kind, instances=len(damaged))
         if recovered or sealed:
             log.warning("recovered", stored=recovered, withheld=sealed)
 
