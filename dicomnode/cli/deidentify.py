@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from dicomnode import disk
-from dicomnode.cli.options import as_json, say_json
+from dicomnode.cli.options import as_json, counted, say_json
 from dicomnode.cli.part10 import DIRECTORY, FileMeta, is_part10, read_meta
 from dicomnode.deidentify import Cleaned, Deidentifier
 from dicomnode.deidentify.rules import load
@@ -191,14 +191,14 @@ def _tell(tally: Tally, target: Path, facts: dict[str, str], names: bool, as_jso
         withheld = {reason: files if names else len(files) for reason, files in tally.withheld.items()}
         say_json({**counts, "withheld": withheld, "where": tally.places, "target": str(target), **facts})
         return
-    click.echo(f"{tally.cleaned} files de-identified into {target}")
+    click.echo(f"{counted(tally.cleaned, 'file')} de-identified into {target}")
     for count, text in (
-        (tally.there, "were there already, with the same content"),
-        (tally.not_dicom, "are no DICOM files"),
-        (tally.directories, "are a DICOMDIR: it names patients and is not taken over"),
+        (tally.there, "already there, with the same content"),
+        (tally.not_dicom, "not DICOM"),
+        (tally.directories, "DICOMDIR, which names patients and is not taken over"),
     ):
         if count:
-            click.echo(f"{count} {text}")
+            click.echo(f"{counted(count, 'file')} {text}")
     for reason, files in sorted(tally.withheld.items()):
         click.echo(f"{len(files)} withheld, {reason}: {EXPLANATIONS[reason]}")
         for name in files if names else ():

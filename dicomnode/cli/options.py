@@ -67,6 +67,11 @@ def say_json(document: object) -> None:
     click.echo(json.dumps(document, indent=2, default=str))
 
 
+def counted(number: object, noun: str) -> str:
+    """1 instance, 2 instances."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def when(seconds: float) -> str:
     """A moment in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

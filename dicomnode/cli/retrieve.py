@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import click
 
-from dicomnode.cli.options import SHORT, as_json, configured
+from dicomnode.cli.options import SHORT, as_json, configured, counted
 from dicomnode.config import Settings
 
 _uid = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -75,7 +75,10 @@ class Telling:
         """The verdict."""
         if not self._as_json:
             good = sum(state in ("forwarded", "confirmed") for state in self._ended.values())
-            click.echo(f"{good} of {self._count} studies delivered" + ("" if code == 0 else "; see dicomnode studies"))
+            click.echo(
+                f"{good} of {self._count} {'study' if self._count == 1 else 'studies'} delivered"
+                + ("" if code == 0 else "; see dicomnode studies")
+            )
 
 
 def _text(document: Mapping[str, object]) -> str:
@@ -88,14 +91,15 @@ def _what(document: Mapping[str, object]) -> str:
     match document.get("event"):
         case "study-found":
             expected = document.get("expected")
-            return "at the source" if expected is None else f"{expected} instances at the source"
+            return "at the source" if expected is None else f"{counted(expected, 'instance')} at the source"
         case "moving":
-            return f"{document.get('completed')} instances sent by the source"
+            return f"{counted(document.get('completed'), 'instance')} sent by the source"
         case "gap-fetched":
-            return f"{document.get('missing')} instances did not come, asked for again"
+            return f"{counted(document.get('missing'), 'instance')} did not come, asked for again"
         case "study-arrived":
             expected = document.get("expected")
-            return f"{document.get('here')} of {'an unknown number' if expected is None else expected} instances here"
+            here = counted(document.get("here"), "instance")
+            return f"{here} here" if expected is None else f"{here} of {expected} here"
         case "study-unknown":
             return f"{document.get('source')} does not know it"
         case "retrieve-failed":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 
@@ -28,3 +29,11 @@ def watchdog_interval() -> float | None:
     except ValueError:
         return None
     return allowed / 2 if asked and allowed > 0 else None
+
+
+async def ping_watchdog() -> None:
+    """Tell systemd that the event loop turns, for as long as it does; returns at once when nobody asked."""
+    interval = watchdog_interval()
+    while interval is not None:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval)

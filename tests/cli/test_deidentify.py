@@ -60,8 +60,8 @@ def test_a_folder(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     code, out, err = run(capsys, source, tmp_path / "out")
     assert code == 1
     assert out.splitlines()[0] == f"2 files de-identified into {tmp_path / 'out'}"
-    assert "2 are no DICOM files" in out
-    assert "1 are a DICOMDIR" in out
+    assert "2 files not DICOM" in out
+    assert "1 file DICOMDIR" in out
     assert "1 withheld, truncated" in out or "1 withheld, pixel-length" in out
     assert "broken" not in out
     assert f"made the key {tmp_path / 'out.key'}" in err
@@ -107,7 +107,7 @@ def test_a_second_run_keeps_what_is_there(source: Path, tmp_path: Path, capsys: 
     run(capsys, source, tmp_path / "out")
     times = {path: path.stat().st_mtime_ns for path in outputs(tmp_path / "out")}
     _, out, err = run(capsys, source, tmp_path / "out")
-    assert "2 were there already, with the same content" in out
+    assert "2 files already there, with the same content" in out
     assert "made the key" not in err
     assert {path: path.stat().st_mtime_ns for path in outputs(tmp_path / "out")} == times
 
