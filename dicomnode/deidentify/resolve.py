@@ -154,13 +154,14 @@ class Resolver:
         return _by_letter("K", tag, vr), "not in Table E.1-1"
 
     def _needle(self, tag: int, vr: str, action: Action) -> Needle:
+        """A private name counts as a whole only: vendors write programs and departments there."""
         if action in (Action.KEEP, Action.CHECK, Action.RECURSE):
             return Needle.NONE
         if tag in self._needles:
             return self._needles[tag]
         vrs = (vr, dictionary.vr_of(tag))
         if "PN" in vrs:
-            return Needle.NAME
+            return Needle.IDENTIFIER if tag >> 16 & 1 else Needle.NAME
         return Needle.UID if "UI" in vrs and tag not in tables.class_uids() else Needle.NONE
 
     def _dummy(self, sop_class: str, tag: int, vr: str) -> tuple[Action, bytes | None, bytes | None]:

@@ -6,7 +6,7 @@ import re
 from struct import Struct
 
 from dicomnode.deidentify import values
-from dicomnode.deidentify.encoded import UN, Element, Item, Reader, is_undefined, place, vr_code
+from dicomnode.deidentify.encoded import IMPLICIT_VRS, UN, Element, Item, Reader, is_undefined, place, vr_code
 from dicomnode.deidentify.pixels import find, text_of
 from dicomnode.model import Doubt, Reason
 
@@ -86,7 +86,7 @@ def header(data: bytes, element: Element, implicit: bool, length: int) -> bytes:
 def value(data: bytes, element: Element, implicit: bool, new_value: bytes) -> list[bytes]:
     """An element with another value, padded to even length (PS3.5 section 6.2)."""
     if len(new_value) % 2:
-        new_value += b"\0" if element[1] == UI else b" "
+        new_value += b"\0" if UI in (element[1], IMPLICIT_VRS[element[0]]) else b" "
     return [header(data, element, implicit, len(new_value)), new_value]
 
 

@@ -22,6 +22,7 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
+from pydicom.values import convert_SQ
 
 import dicomnode.deidentify
 
@@ -109,8 +110,8 @@ class Oracle:
 
     def clean(self, data_set: Dataset) -> Dataset:
         """A new data set; `data_set` comes fresh from dcmread and is not changed."""
-        self.sop_class = str(data_set.SOPClassUID)
-        self.study = str(data_set.StudyInstanceUID)
+        self.sop_class = self._text(data_set, "SOPClassUID")
+        self.study = self._text(data_set, "StudyInstanceUID")
         patient_id = self._text(data_set, "PatientID")
         label = "patient" if patient_id else "patient of study"
         self.patient = self._hash(label, patient_id or self.study)
@@ -134,6 +135,7 @@ class Oracle:
 
     def _treat(self, data_set: Dataset, path: str, root: Dataset) -> Dataset:
         cleaned = Dataset()
+        cleaned.set_original_encoding(*data_set.original_encoding, data_set.original_character_set)
         for tag in sorted(data_set.keys()):
             raw = data_set.get_item(tag)
             vr = effective_vr(raw)
@@ -143,16 +145,16 @@ class Oracle:
             if verdict == "K":
                 cleaned._dict[tag] = raw
             elif verdict == "items":
-                cleaned[tag] = self._items(data_set[tag], tag, path, root)
+                cleaned[tag] = self._items(items_of(data_set, tag), tag, path, root)
             elif verdict != "X":
                 element = self._replace(verdict, data_set, raw, vr, root)
                 if element is not None:
                     cleaned[tag] = element
         return cleaned
 
-    def _items(self, element: DataElement, tag: BaseTag, path: str, root: Dataset) -> DataElement:
+    def _items(self, items: list[Dataset], tag: BaseTag, path: str, root: Dataset) -> DataElement:
         below = f"{path}/{digits(tag)}".lstrip("/")
-        return DataElement(tag, "SQ", Sequence([self._treat(item, below, root) for item in element.value]))
+        return DataElement(tag, "SQ", Sequence([self._treat(item, below, root) for item in items]))
 
     def _verdict(self, tag: BaseTag, vr: str, path: str) -> str:
         """X, Z, D, U, K, or: items (treat the items), template."""
@@ -235,7 +237,8 @@ class Oracle:
         if verdict == "Z":
             return DataElement(tag, vr, Sequence() if vr == "SQ" else None)
         if verdict == "template":
-            return DataElement(tag, vr, self._template(tag, data_set))
+            text = self._template(tag, data_set)
+            return DataElement(tag, vr, (text + " " * (len(text) % 2)).encode() if vr == "UN" else text)
         if verdict == "U":
             return DataElement(tag, vr, self._uids(raw, vr))
         return self._dummy(tag, vr)
@@ -244,8 +247,10 @@ class Oracle:
         keyword = datadict.keyword_for_tag(tag)
         name = TEMPLATES[keyword]
         value = self._text(data_set, keyword)
-        if name in ("patient_id", "patient_name"):
+        if name == "patient_name":
             digest = self.patient
+        elif name == "patient_id":
+            digest = self._hash("patient", value) if value else self._hash("patient of study", self.study)
         elif value:
             digest = self._hash(name, value)
         else:
@@ -255,6 +260,9 @@ class Oracle:
     def _text(self, data_set: Dataset, keyword: str) -> str:
         if keyword not in data_set:
             return ""
+        raw = data_set.get_item(keyword)
+        if isinstance(raw, RawDataElement) and (raw.value or b"").isascii():
+            return (raw.value or b"").decode("ascii").strip(" \0")
         value = data_set[keyword].value
         text = "\\".join(str(v) for v in value) if isinstance(value, list | tuple) else str(value or "")
         return text.strip(" \0")
@@ -371,6 +379,14 @@ def effective_vr(raw: RawDataElement | DataElement) -> str:
     if isinstance(raw, DataElement):
         return str(raw.VR)
     return raw.VR or dictionary_vr(Tag(raw.tag))
+
+
+def items_of(data_set: Dataset, tag: BaseTag) -> list[Dataset]:
+    """The items of a sequence, also of one that pydicom's dictionary does not know in Implicit VR."""
+    raw = data_set.get_item(tag)
+    if isinstance(raw, RawDataElement) and raw.VR is None and not datadict.dictionary_has_tag(tag):
+        return list(convert_SQ(raw.value or b"", True, True))
+    return list(data_set[tag].value or [])
 
 
 def is_sequence(tag: BaseTag, vr: str) -> bool:

@@ -35,7 +35,8 @@ def both(sop_class: str, nested: bool, syntax: str, *options: str) -> bytes:
     data = images.encode(planted.data_set(sop_class, nested), syntax)
     output = engine_output(plan, data, syntax, sop_class, planted.KEY_UIDS["SOPInstanceUID"])
     expected = expected_output(oracle_of(plan, options=options), data, syntax)
-    assert not differences(read(output), read(expected))
+    found = differences(read(output), read(expected))
+    assert not found
     return output
 
 

@@ -109,7 +109,7 @@ def test_needles() -> None:
     assert step(0x0020000D, "UI").needle is Needle.UID
     assert step(0x00081150, "UI").needle is Needle.NONE
     assert step(0x00081030, "LO").needle is Needle.NONE
-    assert step(0x00091001, "PN").needle is Needle.NAME
+    assert step(0x00091001, "PN").needle is Needle.IDENTIFIER
 
 
 def test_needles_are_of_attributes_that_go() -> None:
