@@ -98,11 +98,12 @@ def parse(part10: bytes) -> Dataset:
 def encode(data_set: Dataset, syntax: str) -> bytes:
     """The data set alone, in one of PLAIN_SYNTAXES."""
     plain = Dataset()
+    was_big = data_set.original_encoding[1] is False
     for _ in data_set.iterall():  # parses every raw element, so that nothing is copied in the source's encoding
         pass
     for element in data_set:
         if element.tag.group != 0x0002:
-            plain.add(_swapped(element) if syntax == ExplicitVRBigEndian else element)
+            plain.add(_swapped(element) if was_big != (syntax == ExplicitVRBigEndian) else element)
     file = DicomBytesIO()
     file.is_implicit_VR = syntax == ImplicitVRLittleEndian
     file.is_little_endian = syntax != ExplicitVRBigEndian
@@ -116,7 +117,7 @@ def encode(data_set: Dataset, syntax: str) -> bytes:
 
 
 def _swapped(element: DataElement) -> DataElement:
-    """Words that lie in little endian order, in big endian order (top level only: that is where files have them)."""
+    """The words of an OW element in the other byte order (top level only: that is where files have them)."""
     if element.VR != "OW" or not element.value:
         return element
     words = array("H", element.value)

@@ -61,8 +61,8 @@ def by_oracle(node: Node, part10: bytes) -> tuple[str, Dataset]:
     plan = deidentify.load(node.rules)
     oracle = Oracle(_keys(node).pseudonym, dict(plan.templates), plan.methods.text, plan.methods.codes)
     syntax, data = images.split(part10)
-    data_set = images.parse(expected_output(oracle, data, syntax))
-    return str(data_set.SOPInstanceUID), data_set
+    expected = expected_output(oracle, data, syntax)
+    return str(images.parse(expected).SOPInstanceUID), images.parse(expected)
 
 
 def cleaned(node: Node, part10: bytes) -> tuple[str, tuple[str, bytes]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import images
-import planted
+import planting
 import pytest
 import synthetic
 from peers import dcmtk
@@ -20,7 +20,7 @@ def _utf16(needles: list[bytes]) -> list[bytes]:
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian], ids=lambda syntax: syntax.name)
 def test_nothing_planted_leaves_or_stays(way, write_files, syntax):
-    data_set, needles = planted.planted(1)
+    data_set, needles = planting.planted(1)
     assert len(needles) > 1000
     clean = images.written(data_set, syntax)
     assert all(needle in clean for needle in needles)
@@ -33,7 +33,7 @@ def test_nothing_planted_leaves_or_stays(way, write_files, syntax):
     assert (study["stored"], study["withheld"]) == (1, 1), chain.node.quarantine()
     assert chain.node.terminate() == 0
     (arrived,) = chain.research.instances().values()
-    assert planted.innermost(images.parse(arrived)).CodeValue == "T-A0100"
+    assert planting.innermost(images.parse(arrived)).CodeValue == "T-A0100"
     assert chain.differences([clean]) == []
     everywhere = {"forwarded": arrived, "log": chain.node.output().encode(), **chain.node.written_bytes()}
     everywhere |= {str(path): path.read_bytes() for path in chain.node.temporary.rglob("*") if path.is_file()}
