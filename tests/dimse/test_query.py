@@ -191,8 +191,11 @@ BROKEN: dict[str, tuple[tuple[Step, ...], type[Exception]]] = {
 }
 
 
-@pytest.mark.parametrize("operation", ["echo", "find", "move"])
-@pytest.mark.parametrize("case", BROKEN)
+AFTER_ASSOCIATION = [case for case, (steps, _) in BROKEN.items() if ACCEPTED in steps]
+CASES = [(case, "echo") for case in BROKEN] + [(case, name) for case in AFTER_ASSOCIATION for name in ("find", "move")]
+
+
+@pytest.mark.parametrize(("case", "operation"), CASES)
 def test_broken_sources_end_in_time(case: str, operation: str, programs: ExitStack) -> None:
     steps, error = BROKEN[case]
     source = peer(programs.enter_context(Acceptor(steps)).port, "STAGING")

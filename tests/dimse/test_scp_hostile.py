@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+import trustme
 from keeper import EXPLICIT, QUICK, STORAGE, Keeper, serving, until
 from peers import dcmtk
 from talk import REQUEST, joined, p_data_pdu, pdv, store
@@ -408,3 +410,12 @@ async def test_many_associations_leave_nothing_behind() -> None:
         await until(lambda: server.associations == 0 and not keeper.open)
         await until(lambda: not server._connections)
         assert not server._addresses
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\3\1", encode_request(HELLO)])
+async def test_a_caller_that_does_not_finish_the_tls_handshake_is_dropped(said: bytes) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    async with serving(Keeper(), QUICK, tls=context) as (_, port), calling(port) as client:
+        client.say(said)
+        await client.rest(2)
