@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.sender import Sender
 from dicomnode.dimse.status import Outcome, outcome
 from dicomnode.errors import PeerRejected, PeerUnreachable
@@ -74,6 +75,7 @@ class Forwarder:
         finished: Callable[[Delivery], None],
         *,
         patience: Patience | None = None,
+        deadlines: Deadlines | None = None,
         associations: int = 1,
     ) -> None:
         self.destination = destination
@@ -82,6 +84,7 @@ class Forwarder:
         self._journal = journal
         self._finished = finished
         self._patience = patience or Patience()
+        self._deadlines = deadlines or Deadlines()
         self._associations = associations
         self._waiting: dict[Key, Delivery] = {}
         self._busy: set[Key] = set()
@@ -162,7 +165,8 @@ class Forwarder:
 
     async def _send_batch(self, delivery: Delivery, contexts: list[Context], batch: list[Row], result: Result) -> None:
         try:
-            sender = await Sender.connect(self.destination, self._calling(delivery.project), contexts)
+            calling = self._calling(delivery.project)
+            sender = await Sender.connect(self.destination, calling, contexts, patience=self._deadlines)
         except (PeerUnreachable, PeerRejected) as error:
             result.error, result.unreachable = error.what, True
             return

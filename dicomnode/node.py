@@ -24,6 +24,7 @@ from dicomnode.config import Settings
 from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.rules import load
 from dicomnode.dimse.scp import Limits, Server
+from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.errors import ConfigError, DicomnodeError, KeyFileError
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.intake import Intake, Storage
@@ -154,7 +155,7 @@ class Node:
         )
 
     def _forwarder(self, name: str) -> Forwarder:
-        settings = self.settings.forward
+        settings, timeouts = self.settings.forward, self.settings.timeouts
         return Forwarder(
             self.settings.peers[name],
             lambda project: self._ways[project].ae_title,
@@ -162,6 +163,7 @@ class Node:
             self._journal,
             self._completion.delivered,
             patience=Patience(settings.first, settings.most, settings.attempts),
+            deadlines=Deadlines(timeouts.connect, timeouts.handshake, timeouts.stall, timeouts.answer),
             associations=settings.associations,
         )
 
