@@ -17,7 +17,7 @@ from dicomnode.demo import check, report
 from dicomnode.demo.process import NodeProcess
 from dicomnode.demo.research import ResearchPACS
 from dicomnode.demo.staging import HOST, StagingPACS
-from dicomnode.demo.studies import Offer, fetched, pushed
+from dicomnode.demo.studies import SHOWN, Offer, fetched, pushed
 from dicomnode.demo.terminal import BOLD, heading, say, styled
 from dicomnode.errors import TransientError
 from dicomnode.keys import ProjectKeys, create_key
@@ -54,7 +54,7 @@ def _demonstrate(folder: Path, closing: ExitStack, started: float) -> int:
     _push(node, staging, extra, keys)
     node.stop()
     found = check.findings(node.storage / "journal.db", keys, everything, research.received)
-    _tell(found, node, keys, everything, research)
+    _tell(found, keys, research)
     report.places(node, str(folder / "research"))
     report.verdict(found, research.copies, time.monotonic() - started)
     return 0 if found.good else 1
@@ -90,19 +90,23 @@ def _push(node: NodeProcess, staging: StagingPACS, extra: Offer, keys: ProjectKe
         time.sleep(0.2)
 
 
-def _tell(
-    found: check.Findings, node: NodeProcess, keys: ProjectKeys, offers: list[Offer], research: ResearchPACS
-) -> None:
+def _tell(found: check.Findings, keys: ProjectKeys, research: ResearchPACS) -> None:
     report.studies(found.outcomes)
-    before = offers[0].data_sets[0]
-    key = keys.journal_key("instance", str(before.SOPInstanceUID))
-    for instance in found.outcomes[0].instances:
-        if instance.instance_key == key and instance.sop_uid in research.received:
-            report.header(before, _parsed(*research.received[instance.sop_uid]))
+    for outcome in found.outcomes:
+        if outcome.offer.title == SHOWN:
+            _show_header(outcome, keys, research)
     report.withheld(found.outcomes)
 
 
+def _show_header(outcome: check.Outcome, keys: ProjectKeys, research: ResearchPACS) -> None:
+    before = outcome.offer.data_sets[0]
+    key = keys.journal_key("instance", str(before.SOPInstanceUID))
+    for instance in outcome.instances:
+        if instance.instance_key == key and instance.sop_uid in research.received:
+            report.header(before, _parsed(*research.received[instance.sop_uid]))
+
+
 def _parsed(syntax: str, data: bytes) -> Dataset:
-    meta = b"\x02\x00\x10\x00UI" + len(syntax + "\0" * (len(syntax) % 2)).to_bytes(2, "little")
-    meta += (syntax + "\0" * (len(syntax) % 2)).encode()
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    meta = b"\x02\x00\x10\x00UI" + len(value).to_bytes(2, "little") + value
     return dcmread(BytesIO(b"\0" * 128 + b"DICM" + meta + data), force=True)

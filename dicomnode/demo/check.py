@@ -16,6 +16,7 @@ from dicomnode.store.journal import Journal
 
 PROJECT = "demo"
 LEAST_NEEDLE = 5  # characters; shorter values are found in innocent bytes
+LEAST_DIGITS = 10  # the same for numbers, which UIDs hold by chance
 IDENTIFYING = ("PatientName", "PatientID", "AccessionNumber", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 DONE = (StudyState.FORWARDED, StudyState.CONFIRMED)
 
@@ -37,8 +38,9 @@ class Outcome:
         """Everything asked for is accounted for, and all that is clean lies at research byte for byte."""
         asked = len(self.offer.data_sets)
         accounted = len(self.instances) + len(self.withheld) == asked
-        ended = self.study is not None and self.study.state in DONE
-        return ended and accounted and self.at_research == len(self.instances)
+        ended = DONE if self.instances else (StudyState.WITHHELD,)
+        there = self.study is not None and self.study.state in ended
+        return there and accounted and self.at_research == len(self.instances)
 
 
 @dataclass(slots=True)
@@ -89,6 +91,6 @@ def _needles(data_sets: list[Dataset]) -> list[tuple[str, bytes]]:
     for data_set in data_sets:
         for keyword in IDENTIFYING:
             value = str(data_set.get(keyword) or "")
-            if len(value) >= LEAST_NEEDLE:
+            if len(value) >= (LEAST_DIGITS if value.isdigit() else LEAST_NEEDLE):
                 found[keyword, value.encode("latin-1", "replace")] = None
     return list(found)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from dicomnode.demo.check import Findings, Outcome
 from dicomnode.demo.process import NodeProcess
-from dicomnode.demo.terminal import GREEN, RED, heading, say, shorten, styled, table
+from dicomnode.demo.terminal import DIM, GREEN, RED, heading, say, shorten, styled, table
 from dicomnode.model import EXPLANATIONS
 
 HEADER = (
@@ -70,18 +71,17 @@ def _shown(data_set: Dataset, keyword: str) -> str:
     value = data_set[keyword].value
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    return shorten(str(value), 46) or "(empty)"
+    text = "\\".join(str(part) for part in value) if isinstance(value, MultiValue) else str(value)
+    return shorten(text, 46) or "(empty)"
 
 
 def withheld(outcomes: list[Outcome]) -> None:
     """What was withheld and why."""
     heading("Withheld: accepted, sealed, not forwarded")
-    rows = [
-        (each.quarantine, outcome.offer.title, str(each.reason), EXPLANATIONS[each.reason])
-        for outcome in outcomes
-        for each in outcome.withheld
-    ]
-    table(("id", "study", "reason", "that is"), rows)
+    for outcome in outcomes:
+        for each in outcome.withheld:
+            say(f"  {outcome.offer.title}: {EXPLANATIONS[each.reason]}")
+            say(styled(f"      {each.reason}{f' at {each.where}' if each.where else ''}, id {each.quarantine}", DIM))
 
 
 def places(node: NodeProcess, received: str) -> None:

@@ -22,19 +22,21 @@ FETCHED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("MR, three series", ("dicomdirtests/98892003/MR700/*", "dicomdirtests/98892003/MR[12]/*")),
     ("CT, JPEG 2000", ("J2K_pixelrep_mismatch.dcm",)),
     ("MR, JPEG-LS", ("MR_small_jpeg_ls_lossless.dcm",)),
-    ("US, RGB and JPEG 2000", ("examples_rgb_color.dcm", "examples_jpeg2k.dcm")),
+    ("US, JPEG 2000", ("examples_rgb_color.dcm", "examples_jpeg2k.dcm")),
     ("US, 30 frames, JPEG", ("examples_ybr_color.dcm",)),
     ("US, palette color", ("examples_palette.dcm",)),
-    ("Secondary captures, JPEG, RLE", ("SC_rgb_dcmtk_*.dcm", "SC_rgb_rle_2frame.dcm", "SC_rgb_jpeg_dcmtk.dcm")),
+    ("SC, JPEG and RLE", ("SC_rgb_dcmtk_*.dcm", "SC_rgb_rle_2frame.dcm", "SC_rgb_jpeg_dcmtk.dcm")),
     ("RT plan", ("rtplan.dcm",)),
     ("RT dose, 15 frames", ("rtdose.dcm",)),
     ("RT structure set", ("rtstruct.dcm",)),
-    ("Structured report", ("test-SR.dcm",)),
+    ("SR", ("reportsi.dcm",)),
+    ("SR, patient called Test", ("test-SR.dcm",)),
     ("ECG waveform", ("waveform_ecg.dcm",)),
     ("Segmentation", ("liver_1frame.dcm",)),
 )
-PUSHED = ("MR, pushed by staging", ("dicomdirtests/98892003/MR1/4919", "dicomdirtests/98892003/MR2/*"))
-DAMAGED = ("CT, one image cut short", ("CT_small.dcm",))
+PUSHED = ("MR, pushed", ("dicomdirtests/98892003/MR1/4919", "dicomdirtests/98892003/MR2/*"))
+DAMAGED = ("CT, one cut short", ("CT_small.dcm",))
+SHOWN = DAMAGED[0]  # the study whose header is shown before and after
 
 
 @dataclass(frozen=True, slots=True)
