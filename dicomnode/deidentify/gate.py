@@ -16,7 +16,7 @@ from typing import TypeAlias
 from dicomnode.deidentify.encoded import OB, OW, UN, place, vr_code
 from dicomnode.deidentify.needles import PADDING, Original, Patterns, patterns_of
 from dicomnode.deidentify.plan import Needle
-from dicomnode.deidentify.standard import dictionary
+from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.deidentify.terms import TERMS
 from dicomnode.model import Doubt, Reason
 
@@ -217,8 +217,8 @@ def _stays(kind: Needle, tag: int, value: bytes, pattern: bytes, kept: list[tupl
     """Whether the plan lets this very value stay elsewhere on purpose (DESIGN promise 4)."""
     whole = value.strip(PADDING).lower()
     if kind is Needle.UID:
-        uids = {part.strip(PADDING) for _, vr, v in kept if vr == UI for part in v.split(b"\\")}
-        return pattern in uids
+        retained = (v for t, vr, v in kept if vr == UI and t not in tables.class_uids())
+        return any(pattern == part.strip(PADDING) for v in retained for part in v.split(b"\\"))
     if kind is Needle.BIRTH_DATE:
         return any(vr in DATES and v[:8] == whole[:8] for _, vr, v in kept)
     if any(t == tag and v == whole for t, _, v in kept):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from dicomnode.deidentify import rewrite, values
-from dicomnode.deidentify.encoded import UN, Element, Item, is_undefined, place, vr_code
+from dicomnode.deidentify.encoded import UN, Element, is_undefined, place, vr_code
 from dicomnode.deidentify.gate import Gate
 from dicomnode.deidentify.pixels import find, text_of, value_of
 from dicomnode.deidentify.plan import Action, Needle, Plan, Step, Steps
@@ -29,6 +30,21 @@ KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
     Action.RECURSE,
     Action.CHECK,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Where elements stand: the bytes, the steps and character set that hold there, their encoding, the path."""
+
+    data: bytes
+    steps: Steps
+    character_set: bytes
+    implicit: bool
+    path: tuple[int, ...]
+
+    def under(self, character_set: bytes | None) -> Level:
+        """The same with a character set of its own."""
+        return replace(self, character_set=character_set) if character_set else self
 
 
 def _never(*_: object) -> Step:
@@ -61,9 +77,10 @@ class Treatment:
         self._character_set = value_of(data, elements, CHARACTER_SET) or b""
         first, second = bisect_left(elements, (REMOVED,)), bisect_left(elements, (LONGITUDINAL,))
         out: list[bytes] = []
-        for begin, end, written in ((0, first, self._declared(data, elements)), (first, second, self._longitudinal())):
+        written = self._declared(data, elements), self._longitudinal()
+        for begin, end, declared in ((0, first, written[0]), (first, second, written[1])):
             self._top_level(data, elements[begin:end], out)
-            out.append(written)
+            out.append(declared)
         self._top_level(data, elements[second:], out)
         self.modality = self._sent_modality(data, elements)
         return out
@@ -138,34 +155,22 @@ class Treatment:
     def _top_level(self, data: bytes, elements: list[Element], out: list[bytes]) -> None:
         self._treated.append((data, elements))
         if elements:
-            begin, end = elements[0][2], elements[-1][4]
-            self._level(data, begin, end, elements, self._steps, self._character_set, self._implicit, (), out)
+            level = Level(data, self._steps, self._character_set, self._implicit, ())
+            self._level(level, elements[0][2], elements[-1][4], elements, out)
 
-    def _level(
-        self,
-        data: bytes,
-        begin: int,
-        end: int,
-        elements: Sequence[Element],
-        steps: Steps,
-        character_set: bytes,
-        implicit: bool,
-        path: tuple[int, ...],
-        out: list[bytes],
-    ) -> bool:
+    def _level(self, level: Level, begin: int, end: int, elements: Sequence[Element], out: list[bytes]) -> bool:
         """Append what the bytes from `begin` to `end` become to `out`; whether anything changed."""
-        keep = self.gate.keep
+        data, steps, keep = level.data, level.steps, self.gate.keep
         run = begin
         for element in elements:
             tag, vr, start, value, stop, items = element
             step = steps[tag << 16 | vr]
-            action = step.action
-            if action is KEEP and items is None:
+            if step.action is KEEP and items is None:
                 if stop - start & 1:
-                    raise Doubt(Reason.UNREADABLE, place((*path, tag)))
+                    raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
                 keep[vr](data[value:stop])
                 continue
-            written = self._changed(data, element, step, steps, character_set, implicit, (*path, tag))
+            written = self._changed(level, element, step)
             if written is None:
                 continue
             if start > run:
@@ -176,121 +181,94 @@ class Treatment:
             out.append(data[run:end])
         return run != begin
 
-    def _changed(
-        self,
-        data: bytes,
-        element: Element,
-        step: Step,
-        steps: Steps,
-        character_set: bytes,
-        implicit: bool,
-        path: tuple[int, ...],
-    ) -> list[bytes] | None:
+    def _changed(self, level: Level, element: Element, step: Step) -> list[bytes] | None:
         """What is written instead of an element; None when it stays as it is."""
-        tag, _, _, value, stop, items = element
+        _, _, _, value, stop, items = element
         action = step.action
         if action in (KEEP, RECURSE) or (action is DUMMY and step.dummy is None):
             if items is None and value == stop:
                 return None
-            found = items if items is not None else rewrite.hidden_items(data, element, path)
-            return self._sequence(data, element, found, steps.inside(tag), character_set, implicit, path)
+            return self._sequence(level, element)
         if action is CHECK:
-            self._check(data, element, path)
+            self._check(level, element)
             return None
         if action is UID:
-            return self._uids(data, element, step, character_set, implicit, path)
-        self._note(data, element, step, steps, character_set)
+            return self._uids(level, element, step)
+        self._note(level.data, element, step, level.steps, level.character_set)
         if action is REMOVE:
             return []
         if action is EMPTY:
-            return None if value == stop else [rewrite.header(data, element, implicit, 0)]
+            return None if value == stop else [rewrite.header(level.data, element, level.implicit, 0)]
         if action is PSEUDONYM:
-            return self._pseudonym(data, element, step, character_set, implicit, path)
-        dummy = step.implicit if implicit else step.dummy
+            return self._pseudonym(level, element, step)
+        dummy = step.implicit if level.implicit else step.dummy
         if dummy is None:
-            raise Doubt(Reason.INTERNAL, place(path))
-        return [rewrite.header(data, element, implicit, len(dummy)), dummy]
+            raise Doubt(Reason.INTERNAL, place((*level.path, element[0])))
+        return [rewrite.header(level.data, element, level.implicit, len(dummy)), dummy]
 
-    def _sequence(
-        self,
-        data: bytes,
-        element: Element,
-        items: list[Item],
-        steps: Steps,
-        character_set: bytes,
-        implicit: bool,
-        path: tuple[int, ...],
-    ) -> list[bytes] | None:
+    def _sequence(self, level: Level, element: Element) -> list[bytes] | None:
         """A sequence with its items treated; defined lengths are computed anew, undefined ones stay so."""
-        _, vr, start, value, _, _ = element
-        implicit = implicit or vr == UN
+        tag, vr, start, value, _, items = element
+        data, path = level.data, (*level.path, tag)
+        inner = Level(data, level.steps.inside(tag), level.character_set, level.implicit or vr == UN, path)
         parts: list[bytes] = []
         changed = False
-        for begin, inner, end, elements in items:
+        for begin, first, end, elements in items if items is not None else rewrite.hidden_items(data, element, path):
             out: list[bytes] = []
-            own = character_set
+            own = inner
             if elements and elements[0][0] <= CHARACTER_SET:
-                own = value_of(data, elements, CHARACTER_SET) or character_set
-            different = self._level(data, inner, end, elements, steps, own, implicit, path, out)
+                own = inner.under(value_of(data, elements, CHARACTER_SET))
+            different = self._level(own, first, end, elements, out)
             changed = changed or different
-            parts += rewrite.item(data, begin, inner, end, out, different)
+            parts += rewrite.item(data, begin, first, end, out, different)
         if not changed:
             return None
         if is_undefined(data, value):
             return [data[start:value], *parts, rewrite.SEQUENCE_END]
         return [data[start : value - 4], rewrite.LONG_LENGTH(sum(map(len, parts))), *parts]
 
-    def _check(self, data: bytes, element: Element, path: tuple[int, ...]) -> None:
+    def _check(self, level: Level, element: Element) -> None:
         """A date or time that is kept must be one."""
         tag, vr, start, value, stop, _ = element
         date_vr = DATES.get(vr) or dictionary.vr_of(tag)
-        if not values.is_readable_date(data[value:stop], date_vr) or stop - start & 1:
-            raise Doubt(Reason.BAD_DATE, place(path))
-        self.gate.keep[vr](data[value:stop])
+        if not values.is_readable_date(level.data[value:stop], date_vr) or stop - start & 1:
+            raise Doubt(Reason.BAD_DATE, place((*level.path, tag)))
+        self.gate.keep[vr](level.data[value:stop])
 
-    def _uids(
-        self,
-        data: bytes,
-        element: Element,
-        step: Step,
-        character_set: bytes,
-        implicit: bool,
-        path: tuple[int, ...],
-    ) -> list[bytes] | None:
+    def _uids(self, level: Level, element: Element, step: Step) -> list[bytes] | None:
         """UIDs replaced, several of them one by one; those that the standard registers stay."""
         tag, vr, start, value, stop, _ = element
-        received = [uid.strip(PADDING).decode("latin-1") for uid in data[value:stop].split(b"\\")]
+        received = [uid.strip(PADDING).decode("latin-1") for uid in level.data[value:stop].split(b"\\")]
         sent = [self._pseudonyms.uid(uid) for uid in received]
         if sent == received:
             if stop - start & 1:
-                raise Doubt(Reason.UNREADABLE, place(path))
-            self.gate.keep[vr](data[value:stop])
+                raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
+            self.gate.keep[vr](level.data[value:stop])
             return None
         for one, other in zip(received, sent, strict=True):
             if one != other:
                 self.gate.original(step.needle, tag, one.encode("latin-1"), b"")
                 self._enter(step, one, other)
-        return rewrite.value(data, element, implicit, "\\".join(sent).encode("ascii"))
+        return rewrite.value(level.data, element, level.implicit, "\\".join(sent).encode("ascii"))
 
-    def _pseudonym(
-        self,
-        data: bytes,
-        element: Element,
-        step: Step,
-        character_set: bytes,
-        implicit: bool,
-        path: tuple[int, ...],
-    ) -> list[bytes]:
+    def _pseudonym(self, level: Level, element: Element, step: Step) -> list[bytes]:
+        """A pseudonym by the template. A name may be undecodable: its pseudonym does not depend on it."""
         tag, vr, _, value, stop, _ = element
         assert self.originals is not None and step.attribute is not None
-        letters = chr(vr >> 8) + chr(vr & 0xFF)
-        original = rewrite.text(data[value:stop], letters if vr != UN else dictionary.vr_of(tag), character_set, path)
+        raw = level.data[value:stop]
+        letters = chr(vr >> 8) + chr(vr & 0xFF) if vr != UN else dictionary.vr_of(tag)
+        try:
+            original = rewrite.text(raw, letters, level.character_set, (*level.path, tag))
+        except Doubt:
+            if step.attribute != "patient_name":
+                raise
+            original = raw.strip(PADDING).decode("latin-1")
         digest = self._patient_hash
         if step.attribute == "patient_id":
             digest = self._pseudonyms.patient(original, self.originals.study_uid)
         sent = self._pseudonyms.render(step.attribute, original, digest)
         self._enter(step, original, sent)
-        return rewrite.value(data, element, implicit, sent.encode("ascii"))
+        return rewrite.value(level.data, element, level.implicit, sent.encode("ascii"))
 
     def _enter(self, step: Step, original: str, sent: str) -> None:
         if step.book:
