@@ -38,6 +38,10 @@ class KeyFileError(PermanentError):
     """A project's key file is missing, damaged or readable by others."""
 
 
+class CannotListen(TransientError):
+    """The node's port cannot be bound."""
+
+
 class CannotKeep(TransientError):
     """Nothing can be made durable now (disk full, read-only, I/O error): answered with 0xA700."""
 

@@ -25,7 +25,7 @@ from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.rules import load
 from dicomnode.dimse.scp import Limits, Server
 from dicomnode.dimse.sender import Patience as Deadlines
-from dicomnode.errors import ConfigError, DicomnodeError, KeyFileError
+from dicomnode.errors import CannotListen, ConfigError, DicomnodeError, KeyFileError
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.intake import Intake, Storage
 from dicomnode.keys import ProjectKeys, create_key, load_key
@@ -80,9 +80,19 @@ class Node:
         self._connect_rooms()
         await asyncio.to_thread(self._recover)
         await self._completion.resume()
-        self.port = await self._server.listen(settings.node.bind, settings.node.port)
+        self.port = await self._listen()
         self._control = await control.listen(directory, self._command)
         log.info("node-listening", ae_title=settings.node.ae_title, address=settings.node.bind, port=self.port)
+
+    async def _listen(self) -> int:
+        node = self.settings.node
+        try:
+            return await self._server.listen(node.bind, node.port)
+        except OSError as error:
+            raise CannotListen(
+                f"cannot listen on {node.bind} port {node.port}: {os.strerror(error.errno or 0)}",
+                "stop what uses the port, or change node.bind or node.port",
+            ) from None
 
     def _key(self, project: str) -> ProjectKeys:
         path = self.settings.key_file(project)
