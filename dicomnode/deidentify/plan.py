@@ -142,6 +142,7 @@ class Plan:
     templates: Mapping[str, str]
     options: frozenset[str]
     methods: Methods
+    overrides: Mapping[int, Action]
     resolver: Callable[[str], Steps] = field(repr=False)
     refused: Callable[[str], bool] = field(repr=False)
     _classes: dict[str, Steps] = field(default_factory=dict, repr=False)

@@ -72,6 +72,7 @@ def build(choices: Choices, name: str) -> Plan:
         templates=dict(choices.templates),
         options=frozenset(long for long, short in tables.OPTIONS.items() if short in choices.options),
         methods=_methods(choices, digest),
+        overrides=dict(choices.overrides),
         resolver=resolver.steps,
         refused=resolver.refuses,
     )
