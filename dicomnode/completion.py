@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 
 import structlog
 
+from dicomnode.errors import DicomnodeError
 from dicomnode.forward import Forwarder
 from dicomnode.model import Delivery, DeliveryState, Study, StudyState
 from dicomnode.outbox import Outbox
@@ -22,6 +23,7 @@ from dicomnode.ways import Way
 
 log = structlog.get_logger()
 
+TROUBLED = 5.0  # seconds until the next attempt when the journal cannot be read or written
 LOOK_EVERY = 0.2  # seconds between looks for quiet studies
 
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
@@ -55,38 +57,56 @@ class Completion:
     async def run(self) -> None:
         """Look for quiet studies until cancelled."""
         while True:
-            for key in self._open.due(time.monotonic()):
-                await self.judge(key)
-            await self._sweep()
+            try:
+                for key in self._open.due(time.monotonic()):
+                    await self.judge(key)
+                await self._sweep()
+            except DicomnodeError as error:
+                log.error("storage-troubled", error=str(error))
+                await asyncio.sleep(TROUBLED)
             await asyncio.sleep(LOOK_EVERY)
 
     def arrived(self, key: Key, association: int | None) -> None:
         """An instance of the study has been made durable; a study that was already judged is reopened."""
         if self._open.arrived(key, association, self._ways[key[0]].quiet, time.monotonic()):
-            self._start(self._reopen(key))
+            self._start(lambda: self._reopen(key))
 
     def delivered(self, delivery: Delivery) -> None:
         """A forwarder has ended a delivery."""
-        self._start(self._follow(delivery))
+        log.info(
+            f"delivery-{delivery.state}",
+            project=delivery.project,
+            study=delivery.study_key,
+            destination=delivery.destination,
+            sent=delivery.sent,
+            failed=delivery.failed,
+        )
+        self._start(lambda: self._follow((delivery.project, delivery.study_key)))
 
     async def judge(self, key: Key) -> None:
         """Decide whether the study is complete, from what is held and what the source says."""
         async with self._turns.turn(key):
-            await asyncio.wrap_future(self._journal.flush())
-            study = await asyncio.to_thread(self._journal.get_study, *key)
-            quiet = self._ways[key[0]].quiet
-            if study is None:
-                self._open.close(key)
-                return
-            held, withheld = await asyncio.to_thread(self._journal.instance_keys, *key)
-            answer = self.answers.pop(key, None)
-            if answer is None and study.expected is not None:
-                answer = SourceAnswer(count=study.expected)
-            verdict = judge(frozenset(held), frozenset(withheld), quiet, answer)
+            # Closed before its instances are counted: one that arrives meanwhile opens the study again.
             self._open.close(key)
-            await self._pass(study, verdict.fact, evidence=verdict.evidence, expected=verdict.expected)
-            if verdict.fact is Fact.COMPLETE:
-                await self._hand_over(await self._fresh(study))
+            try:
+                await self._judge(key)
+            except DicomnodeError:
+                self._open.arrived(key, None, self._ways[key[0]].quiet, time.monotonic())
+                raise
+
+    async def _judge(self, key: Key) -> None:
+        await asyncio.wrap_future(self._journal.flush())
+        study = await asyncio.to_thread(self._journal.get_study, *key)
+        if study is None:
+            return
+        held, withheld = await asyncio.to_thread(self._journal.instance_keys, *key)
+        answer = self.answers.pop(key, None)
+        if answer is None and study.expected is not None:
+            answer = SourceAnswer(count=study.expected)
+        verdict = judge(frozenset(held), frozenset(withheld), self._ways[key[0]].quiet, answer)
+        await self._pass(study, verdict.fact, evidence=verdict.evidence, expected=verdict.expected)
+        if verdict.fact is Fact.COMPLETE:
+            await self._hand_over(await self._fresh(study))
 
     async def _pass(
         self, study: Study, fact: Fact, *, evidence: str | None = None, expected: int | None = None
@@ -135,16 +155,7 @@ class Completion:
             if study is not None:
                 await self._pass(study, Fact.ARRIVED)
 
-    async def _follow(self, delivery: Delivery) -> None:
-        key = (delivery.project, delivery.study_key)
-        log.info(
-            f"delivery-{delivery.state}",
-            project=delivery.project,
-            study=delivery.study_key,
-            destination=delivery.destination,
-            sent=delivery.sent,
-            failed=delivery.failed,
-        )
+    async def _follow(self, key: Key) -> None:
         async with self._turns.turn(key):
             await asyncio.wrap_future(self._journal.flush())
             study = await asyncio.to_thread(self._journal.get_study, *key)
@@ -214,10 +225,20 @@ class Completion:
         elif study.state is StudyState.CONFIRMED and not self._keep_segments:
             self._delivered.add(key)
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _start(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        task = asyncio.get_running_loop().create_task(self._persist(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _persist(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do it, again and again while the storage is in trouble: what has been noted must not be forgotten."""
+        while True:
+            try:
+                await work()
+                return
+            except DicomnodeError as error:
+                log.error("storage-troubled", error=str(error))
+                await asyncio.sleep(TROUBLED)
 
 
 def _again(delivery: Delivery) -> Delivery:

@@ -17,7 +17,7 @@ import structlog
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.sender import Sender
 from dicomnode.dimse.status import Outcome, outcome
-from dicomnode.errors import PeerRejected, PeerUnreachable
+from dicomnode.errors import DicomnodeError, PeerRejected, PeerUnreachable
 from dicomnode.model import Delivery, DeliveryState, Instance, Location, Peer
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
@@ -126,6 +126,8 @@ class Forwarder:
             self._busy.add(key)
             try:
                 await self._attempt(delivery)
+            except DicomnodeError as error:
+                self._set_aside(delivery, error)
             finally:
                 self._busy.discard(key)
                 self._changed.set()
@@ -147,6 +149,14 @@ class Forwarder:
                 await self._changed.wait()
         except TimeoutError:
             return
+
+    def _set_aside(self, delivery: Delivery, error: DicomnodeError) -> None:
+        """Our own storage cannot be read or written: the study waits like for a destination that is away."""
+        log.error("storage-troubled", study=delivery.study_key, error=str(error))
+        wait = self._patience.first
+        self._waiting.setdefault(
+            (delivery.project, delivery.study_key), replace(delivery, next_at=time.time() + wait, error="storage")
+        )
 
     async def _attempt(self, delivery: Delivery) -> None:
         delivery = replace(delivery, state=DeliveryState.SENDING)

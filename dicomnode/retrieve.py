@@ -6,9 +6,12 @@ The final status of a C-MOVE is logged and never believed: what arrived is what 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import structlog
 
@@ -22,6 +25,8 @@ from dicomnode.studies import Key, OpenStudies, SourceAnswer
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 GAP_FETCHES = 2  # how often what is missing is asked for again
 SETTLE = 2.0  # seconds without an arrival after a move has ended before the gap is believed
@@ -56,13 +61,11 @@ class Retriever:
     async def fetch(self, request: Request, report: Report) -> bool:
         """Fetch one study; True when all that the source lists has arrived (or the source lists nothing to compare)."""
         try:
-            found = await asyncio.to_thread(query.find_study, request.source, request.way.ae_title, request.uid)
+            found = await _apart(query.find_study, request.source, request.way.ae_title, request.uid)
             if found is None:
                 self._say(request, report, "study-unknown", source=request.source.name)
                 return False
-            request.instances = await asyncio.to_thread(
-                query.find_instances, request.source, request.way.ae_title, request.uid
-            )
+            request.instances = await _apart(query.find_instances, request.source, request.way.ae_title, request.uid)
             return await self._move_all(request, found, report)
         except DicomnodeError as error:
             self._say(request, report, "retrieve-failed", source=request.source.name, error=str(error))
@@ -123,7 +126,7 @@ class Retriever:
             report({"event": "moving", "number": request.number, "completed": moved.completed})
 
         for series, uids in _by_series(only):
-            moved = await asyncio.to_thread(
+            moved = await _apart(
                 query.move_study,
                 request.source,
                 request.way.ae_title,
@@ -147,6 +150,28 @@ class Retriever:
     def _say(self, request: Request, report: Report, event: str, **facts: object) -> None:
         log.info(event, project=request.key[0], study=request.key[1], **facts)
         report({"event": event, "number": request.number, "project": request.key[0], "study": request.key[1], **facts})
+
+
+async def _apart(work: Callable[..., T], *arguments: object, **named: object) -> T:
+    """Run a query in a thread of its own, which does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def tell(result: T | None, error: Exception | None) -> None:
+        if not done.done():
+            done.set_exception(error) if error else done.set_result(cast(T, result))
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work(*arguments, **named)
+        except Exception as error:  # noqa: BLE001 - handed over to whoever waits
+            failure = error
+        with suppress(RuntimeError):  # the loop may have ended meanwhile
+            loop.call_soon_threadsafe(tell, result, failure)
+
+    threading.Thread(target=run, name="query", daemon=True).start()
+    return await done
 
 
 def _by_series(only: list[Found] | None) -> list[tuple[str | None, list[str] | None]]:

@@ -9,6 +9,7 @@ EVENTS: dict[str, str] = {
     "node-stopping": "the node finishes what is under way",
     "node-stopped": "the node has closed everything",
     "recovered": "instances acknowledged just before a crash were entered in the journal",
+    "storage-troubled": "the journal or the outbox cannot be read or written now; it is tried again",
     "storage-damaged": "files of the outbox or the quarantine are shorter than the journal says or do not authenticate",
     "key-created": "a new project key was made; back it up, without it no pseudonym can be made again",
     "project-gone": "a study waits for a project that the configuration no longer has",
