@@ -162,7 +162,9 @@ class Reader:
         """Read the elements of one level; returns the position behind them, and behind the delimiter of an item."""
         data, append = self._data, elements.append
         try:
-            while position < end:
+            for _ in range(MOST_ELEMENTS):
+                if position >= end:
+                    break
                 group, number, vr, length = HEADER(data, position)
                 tag = group << 16 | number
                 if tag <= last:
@@ -190,6 +192,8 @@ class Reader:
                 length = LENGTH(data, position + 8)[0]
                 value = position + 12
                 position = self._long(elements, tag, code, position, value, length, end, path)
+            else:
+                raise Doubt(Reason.HEADER_TOO_LARGE, place(path))
         except error:
             raise self._short(position, path) from None
         return self._level_end(position, end, path, undefined)
@@ -200,7 +204,9 @@ class Reader:
         """The same in Implicit VR: the dictionary says which elements are sequences."""
         data, append, vrs = self._data, elements.append, IMPLICIT_VRS
         try:
-            while position < end:
+            for _ in range(MOST_ELEMENTS):
+                if position >= end:
+                    break
                 group, number, low, high = HEADER(data, position)
                 tag = group << 16 | number
                 if tag <= last:
@@ -222,6 +228,8 @@ class Reader:
                     position = stop
                     continue
                 position = self._long(elements, tag, code, position, value, length, end, path)
+            else:
+                raise Doubt(Reason.HEADER_TOO_LARGE, place(path))
         except error:
             raise self._short(position, path) from None
         return self._level_end(position, end, path, undefined)
@@ -287,7 +295,7 @@ class Reader:
         key_uids = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
         if not path and tag in key_uids:
             raise Doubt(Reason.MISSING_UID, place((tag,)))
-        rest = memoryview(self._data)[position : position + 4096]
+        rest = bytes(self._data[position : position + 4096])
         empty = not path and not any(rest)
         raise Doubt(Reason.TRAILING_BYTES if empty else Reason.UNREADABLE, place((*path, tag)))
 

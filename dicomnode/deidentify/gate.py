@@ -1,10 +1,12 @@
 """The gate: what is about to be written is searched for the identifying values that were taken out of the instance.
 
 All values that come from the received instance are searched, and the text segments of compressed frames; what the
-node made itself (pseudonyms, dummies, the declared methods) holds nothing of it. Token boundaries: a letter at the
-edge of a needle may not continue in a letter (nor in a digit, when the needle has 3 characters), nor a digit in a digit
-(zeros in front aside); needles of letters from 8 characters are found inside words too. In binary values a needle of
-less than 5 characters also may not touch bytes above 7F.
+node made itself (pseudonyms, dummies, the declared methods) holds nothing of it.
+
+Token boundaries: a letter at the edge of a needle may not continue in a letter (of a needle of 3 characters: nor in a
+digit), a digit not in a digit (zeros in front aside), a UID of less than 12 characters not in a further component in
+front. Needles of 8 letters and more are found inside words too. In binary values a needle of less than 5 characters
+also may not touch bytes above 7F.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dicomnode.model import Doubt, Reason
 MOST_SEGMENTS = 16 << 20
 INSIDE_WORDS = 8
 ALONE = 3
+SHORT_UID = 12
 SHORT_IN_BINARY = 5
 SEPARATOR = b"\n"
 LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz")
@@ -183,7 +186,7 @@ def _is_token(hay: bytes, at: int, pattern: bytes, kind: Needle, binary: bool) -
     before = hay[at - 1] if at else 0
     behind = hay[end] if end < len(hay) else 0
     first, last = pattern[0], pattern[-1]
-    if kind is Needle.UID and before == DOT and at > 1 and hay[at - 2] in DIGITS:
+    if kind is Needle.UID and len(pattern) < SHORT_UID and before == DOT and at > 1 and hay[at - 2] in DIGITS:
         return False
     if first in DIGITS and before in DIGITS and not _zeros_only(hay, at):
         return False

@@ -12,7 +12,7 @@ from dicomnode.model import Doubt, Reason
 
 CODE_VALUE, CODING_SCHEME = 0x00080100, 0x00080102
 UI = vr_code("UI")
-KEY_UID = re.compile(r"[0-9.]{1,64}")
+KEY_UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 SHORT_LENGTH = Struct("<H").pack
 LONG_LENGTH = Struct("<I").pack
 SHORT_HEADER = Struct("<HH2sH").pack

@@ -19,6 +19,7 @@ from building import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicomnode.deidentify import encoded
 from dicomnode.deidentify.encoded import Element, Reader
 from dicomnode.model import Doubt, Reason
 
@@ -123,6 +124,17 @@ def test_deep_nesting(defined: bool) -> None:
     with pytest.raises(Doubt) as raised:
         read(nested(3000))
     assert raised.value.reason is Reason.TOO_DEEP
+
+
+def test_elements_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoded, "MOST_ELEMENTS", 50)
+    for data in (
+        b"".join(element(0x00091000 + number, "SH") for number in range(60)),
+        sequence(CODES, *(item(TEXT) for _ in range(30))),
+    ):
+        with pytest.raises(Doubt) as raised:
+            read(data)
+        assert raised.value.reason is Reason.HEADER_TOO_LARGE
 
 
 def test_pixel_element_ends_the_head_but_not_an_icon() -> None:

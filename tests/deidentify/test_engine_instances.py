@@ -177,6 +177,7 @@ WITHHELD = {
     "two instances": (data_set(element(0x00080018, "UI", SOP)), Reason.MISSING_UID, "(0008,0018)"),
     "several studies": (data_set(t0020000D="1.2.3\\1.2.4"), Reason.BAD_UID, "(0020,000D)"),
     "letters": (data_set(t0020000D="1.2.abc"), Reason.BAD_UID, "(0020,000D)"),
+    "empty component": (data_set(t0020000D="1..2"), Reason.BAD_UID, "(0020,000D)"),
     "65 characters": (data_set(t0020000D="1." + "2" * 63), Reason.BAD_UID, "(0020,000D)"),
     "other instance": (data_set(t00080018="1.2.3"), Reason.COMMAND_MISMATCH, "(0008,0018)"),
     "other class": (data_set(t00080016=CT), Reason.COMMAND_MISMATCH, "(0008,0016)"),

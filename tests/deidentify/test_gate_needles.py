@@ -56,6 +56,7 @@ REPEATED = (
     STUDY,
     f"{STUDY}.5",
     f"uid={STUDY};",
+    f"9.{STUDY}",
 )
 INNOCENT = (
     "Quitten",
@@ -66,7 +67,6 @@ INNOCENT = (
     "1937",
     "14.02.1938",
     f"{STUDY}5",
-    f"9.{STUDY}",
     "Acme v3.1",
 )
 

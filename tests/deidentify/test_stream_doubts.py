@@ -78,6 +78,7 @@ def deflated(data: bytes) -> bytes:
 CASES = {
     "sound": (data_set(*image(), PIXELS, PADDING), EXPLICIT, None),
     "header": (data_set(element(0x00280006, "XX", "ab"), PIXELS), EXPLICIT, Reason.UNKNOWN_VR),
+    "descending tags": (data_set() + element(0x00100040, "CS", "M") + PIXELS, EXPLICIT, Reason.UNREADABLE),
     "gate in the header": (
         data_set(*image(), element(0x00181020, "LO", "for Quittenbaum"), PIXELS),
         EXPLICIT,
