@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 Buffer = bytes | bytearray | memoryview
@@ -174,6 +175,13 @@ class Withheld:
     length: int
 
 
+class Fate(StrEnum):
+    """What a person made of a withheld original."""
+
+    RELEASED = "released"
+    DISCARDED = "discarded"
+
+
 class StudyState(StrEnum):
     """The life of a study."""
 
@@ -197,6 +205,17 @@ class DeliveryState(StrEnum):
     SENT = "sent"
     CONFIRMED = "confirmed"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened, for people and other programs; pseudonymous only. `at` is seconds since the epoch."""
+
+    name: str
+    at: float
+    project: str = ""
+    study_key: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

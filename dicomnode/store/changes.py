@@ -52,8 +52,15 @@ _PATIENT = INSTANCE.index("patient")
 _SEGMENT, _OFFSET, _LENGTH = (len(INSTANCE) + LOCATION.index(name) for name in ("segment", "offset", "length"))
 
 _instances = Insert("instance", INSTANCE + LOCATION, "ON CONFLICT (segment, offset) DO NOTHING")
-_withheld = Insert("withheld", WITHHELD, "ON CONFLICT (project, quarantine) DO NOTHING")
-_events = Insert("event", ("at", "name", "project", "study_key", "document"), "")
+# The same original again: a row that waits stays as it is, one that had its fate waits again.
+_withheld = Insert(
+    "withheld",
+    WITHHELD,
+    "ON CONFLICT (project, quarantine) DO UPDATE SET fate = '', fate_at = NULL, "
+    + ", ".join(f'"{name}" = excluded."{name}"' for name in WITHHELD if name not in ("project", "quarantine"))
+    + " WHERE withheld.fate <> ''",
+)
+_events = Insert("event", ("at", "name", "project", "study_key", "document", "published"), "")
 _segments = Insert(
     "segment",
     ("name", "extent"),
@@ -86,10 +93,10 @@ _studies = Insert(
 
 
 def apply(connection: Connection, operations: Sequence[tuple[Any, tuple[Any, ...]]]) -> None:
-    """Carry out a batch. Rows of one kind go together; only forgetting locations keeps its place among them."""
+    """Carry out a batch. Rows of one kind go together; only those of IN_PLACE keep their place among them."""
     kinds: dict[Callable[[Connection, Rows], object], list[tuple[Any, ...]]] = {}
     for what, row in operations:
-        if what is forget_locations:
+        if what in IN_PLACE:
             _carry_out(connection, kinds)
             kinds = {}
         kinds.setdefault(what, []).append(row)
@@ -125,8 +132,14 @@ def enter_answers(connection: Connection, rows: Rows) -> None:
 
 
 def enter_events(connection: Connection, rows: Rows) -> None:
-    """Rows of the table event."""
+    """Rows of the table event, without its id."""
     _events.into(connection, rows)
+
+
+def mark_published(connection: Connection, rows: Rows) -> None:
+    """Rows (event id,)."""
+    table = schema.event
+    connection.execute(update(table).where(table.c.id.in_([row[0] for row in rows])).values(published=True))
 
 
 def enter_deliveries(connection: Connection, rows: Rows) -> None:
@@ -151,6 +164,20 @@ def forget_locations(connection: Connection, rows: Rows) -> None:
     for project, study_key in rows:
         of = (table.c.project == project, table.c.study_key == study_key)
         connection.execute(update(table).where(*of).values(dict.fromkeys(LOCATION)))
+
+
+def end_withheld(connection: Connection, rows: Rows) -> None:
+    """Rows (project, quarantine id, fate, time): the original waits no longer, its study counts one less."""
+    table, study = schema.withheld, schema.study
+    for project, quarantine, fate, at in rows:
+        of = (table.c.project == project, table.c.quarantine == quarantine, table.c.fate == "")
+        ended = update(table).where(*of).values(fate=fate, fate_at=at).returning(table.c.study_key)
+        for (study_key,) in connection.execute(ended).all():
+            of_study = (study.c.project == project, study.c.study_key == study_key)
+            connection.execute(update(study).where(*of_study).values(withheld=study.c.withheld - 1))
+
+
+IN_PLACE = (forget_locations, end_withheld)
 
 
 def _by_study(rows: Rows, columns: Columns) -> Iterable[Rows]:

@@ -15,13 +15,15 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy import Row, Select, and_, false, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
 from dicomnode.model import (
     Delivery,
     DeliveryState,
+    Event,
+    Fate,
     Instance,
     Location,
     Reason,
@@ -46,7 +48,7 @@ from dicomnode.store.writer import Operation, Writer
 
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
 
-
+_UNPUBLISHED = schema.event.c.published == false()
 _KNOWN = (
     "SELECT received_digest, 'stored', study_key FROM instance WHERE instance_key = ? AND project = ? "
     "UNION ALL "
@@ -73,6 +75,7 @@ class Journal:
     def __init__(self, path: Path, book: IdentityBook | None = None, *, create: bool = True) -> None:
         """Open or create it; raises StoreDamaged, StorageLocked, CannotKeep."""
         self._engine = open_database(path, "journal", schema.JOURNAL_HEAD, HINT, create=create)
+        self.publishing = False  # whether events entered from now on wait to be published
         self._stored: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._withheld: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._reading = threading.Lock()
@@ -113,7 +116,13 @@ class Journal:
         """A sealed original is durable."""
         row = withheld_row(w)
         self._withheld[w.project, w.instance_key] = row
-        return self._writer.put(changes.enter_withheld, row)
+        facts = {"instance": w.instance_key, "reason": str(w.reason), "where": w.where}
+        event = Event("instance-withheld", w.received_at, w.project, w.study_key, facts)
+        return self._writer.put(changes.enter_withheld, row, also=self._told(event))
+
+    def end_withheld(self, project: str, quarantine: str, fate: Fate, at: float) -> Future[None]:
+        """A withheld original was released or discarded; what is put before it is committed with it or before."""
+        return self._writer.put(changes.end_withheld, (project, quarantine, str(fate), at), urgent=True)
 
     def study(
         self,
@@ -125,23 +134,38 @@ class Journal:
         evidence: str | None = None,
         amended: bool | None = None,
         at: float | None = None,
+        event: Event | None = None,
     ) -> Future[None]:
         """Change what is given of a study; it is set up if need be. `at` is when that happened."""
         told = {"state": state and str(state), "expected": expected, "evidence": evidence, "amended": amended}
         given = tuple((name, value) for name, value in told.items() if value is not None)
-        return self._writer.put(changes.change_study, (project, study_key, at or time.time(), given), urgent=True)
+        row = (project, study_key, at or time.time(), given)
+        return self._writer.put(changes.change_study, row, urgent=True, also=self._told(event))
 
-    def delivery(self, d: Delivery) -> Future[None]:
+    def delivery(self, d: Delivery, event: Event | None = None) -> Future[None]:
         """Enter or change a delivery."""
-        return self._writer.put(changes.enter_deliveries, astuple(d), urgent=True)
+        return self._writer.put(changes.enter_deliveries, astuple(d), urgent=True, also=self._told(event))
 
     def sent(self, project: str, instance_key: str, destination: str, status: int, ok: bool, at: float) -> Future[None]:
         """A destination's final answer to an instance: kept there (`ok`), or refused for good."""
         return self._writer.put(changes.enter_answers, (instance_key, destination, project, status, ok, at))
 
-    def event(self, name: str, at: float, project: str, study_key: str, document: dict[str, Any]) -> Future[None]:
-        """One named fact, with a JSON document of pseudonymous values."""
-        return self._writer.put(changes.enter_events, (at, name, project, study_key, json.dumps(document)))
+    def event(self, event: Event) -> Future[None]:
+        """Enter an event that changes nothing else."""
+        (told,) = self._told(event)
+        return self._writer.put(*told)
+
+    def _told(self, event: Event | None) -> Sequence[Operation]:
+        if event is None:
+            return ()
+        facts = {name: fact for name, fact in event.facts.items() if fact not in (None, "")}
+        row = (event.at, event.name, event.project, event.study_key, json.dumps(facts))
+        return [(changes.enter_events, (*row, False if self.publishing else None))]
+
+    def published(self, numbers: Sequence[int]) -> Future[None]:
+        """Somebody else has these events now."""
+        rows: list[Operation] = [(changes.mark_published, (number,)) for number in numbers]
+        return self._writer.put(*rows[0], urgent=True, also=rows[1:])
 
     def forget_locations(self, project: str, study_key: str) -> Future[None]:
         """The study's segments are deleted; its rows stay, without a place."""
@@ -255,14 +279,23 @@ class Journal:
         return [Delivery(**{**row._mapping, "state": DeliveryState(row.state)}) for row in self._all(statement)]
 
     def withheld_list(self, project: str | None = None, study_key: str | None = None) -> list[Withheld]:
-        """Withheld instances in order of their receipt."""
+        """Withheld instances that wait for a person, in order of their receipt."""
         table = schema.withheld.c
-        statement = select(*(table[name] for name in WITHHELD)).order_by(table.id)
+        statement = select(*(table[name] for name in WITHHELD)).where(table.fate == "").order_by(table.id)
         if project is not None:
             statement = statement.where(table.project == project)
         if study_key is not None:
             statement = statement.where(table.study_key == study_key)
-        return [Withheld(**{**row._mapping, "reason": Reason(row.reason)}) for row in self._all(statement)]
+        return [_withheld(row) for row in self._all(statement)]
+
+    def ended_list(self, project: str | None = None) -> list[tuple[Withheld, Fate, float]]:
+        """Withheld instances that wait no longer: what became of each and when, the latest last."""
+        table = schema.withheld.c
+        statement = select(*(table[name] for name in WITHHELD), table.fate, table.fate_at).where(table.fate != "")
+        if project is not None:
+            statement = statement.where(table.project == project)
+        rows = self._all(statement.order_by(table.fate_at))
+        return [(_withheld(row[: len(WITHHELD)]), Fate(row.fate), row.fate_at) for row in rows]
 
     def segment_offsets(self, project: str | None = None, study_key: str | None = None) -> dict[str, int]:
         """For every segment, or those of one study, the offset up to which there are rows."""
@@ -274,14 +307,30 @@ class Journal:
         return {row.name: row.extent for row in self._all(statement)}
 
     def quarantine_ids(self) -> set[str]:
-        """The ids of all withheld originals."""
-        return {row[0] for row in self._all(select(schema.withheld.c.quarantine))}
+        """The ids of the withheld originals that wait for a person."""
+        table = schema.withheld.c
+        return {row[0] for row in self._all(select(table.quarantine).where(table.fate == ""))}
 
-    def events(self, project: str, study_key: str) -> list[tuple[float, str, dict[str, Any]]]:
-        """A study's events in order: time, name, document."""
+    def ended_ids(self) -> dict[str, float]:
+        """The ids of those released or discarded, with the time of their receipt."""
+        table = schema.withheld.c
+        statement = select(table.quarantine, table.received_at).where(table.fate != "")
+        return {row.quarantine: row.received_at for row in self._all(statement)}
+
+    def events(self, project: str, study_key: str) -> list[Event]:
+        """A study's events in the order in which they were entered."""
+        statement = select(schema.event).where(_of(schema.event, project, study_key))
+        return [_event(row) for row in self._all(statement.order_by(schema.event.c.id))]
+
+    def unpublished(self, most: int) -> list[tuple[int, Event]]:
+        """The oldest events that wait to be published, each with its number."""
         table = schema.event.c
-        statement = select(table.at, table.name, table.document).where(_of(schema.event, project, study_key))
-        return [(row.at, row.name, json.loads(row.document)) for row in self._all(statement.order_by(table.id))]
+        statement = select(schema.event).where(_UNPUBLISHED).order_by(table.id).limit(most)
+        return [(row.id, _event(row)) for row in self._all(statement)]
+
+    def count_unpublished(self) -> int:
+        """How many events wait to be published."""
+        return int(self._all(select(func.count()).select_from(schema.event).where(_UNPUBLISHED))[0][0])
 
 
 def _of(table: Any, project: str, study_key: str) -> Any:
@@ -297,6 +346,15 @@ def _placed_instances(project: str, study_key: str) -> Select[Any]:
 
 def _placed(row: Row[Any]) -> tuple[Instance, Location]:
     return Instance(*row[: len(INSTANCE)]), Location(*row[len(INSTANCE) :])
+
+
+def _withheld(row: Sequence[Any]) -> Withheld:
+    told = dict(zip(WITHHELD, row, strict=True))
+    return Withheld(**{**told, "reason": Reason(told["reason"])})
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(row.name, row.at, row.project, row.study_key, json.loads(row.document))
 
 
 def _study(row: Row[Any]) -> Study:

@@ -5,9 +5,9 @@ The migrations below `migrations/` bring a database to this shape; `*_HEAD` name
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, text
 
-JOURNAL_HEAD = "0001"
+JOURNAL_HEAD = "0003"
 IDENTITY_HEAD = "0001"
 
 journal = MetaData()
@@ -73,6 +73,7 @@ instance = Table(
 # Up to which offset each segment has rows; kept after its deletion, so that recovery never reads one twice.
 segment = Table("segment", journal, _text("name", primary_key=True), Column("extent", Integer, nullable=False))
 
+# `fate` is empty while the original waits, then released or discarded.
 withheld = Table(
     "withheld",
     journal,
@@ -91,6 +92,8 @@ withheld = Table(
     _text("peer"),
     Column("received_at", Float, nullable=False),
     Column("length", Integer, nullable=False),
+    Column("fate", String, nullable=False, server_default=""),
+    Column("fate_at", Float),
     UniqueConstraint("project", "quarantine", name="withheld_by_quarantine"),
     Index("withheld_by_key", "instance_key"),
     Index("withheld_by_study", "study_key"),
@@ -124,6 +127,7 @@ sent = Table(
     sqlite_with_rowid=False,
 )
 
+# `published` is empty where nobody was to be told, false while the event waits to be published.
 event = Table(
     "event",
     journal,
@@ -133,7 +137,9 @@ event = Table(
     _text("project"),
     _text("study_key"),
     Column("document", Text, nullable=False),
+    Column("published", Boolean),
     Index("event_by_study", "study_key"),
+    Index("event_waiting", "id", sqlite_where=text("published = 0"), postgresql_where=text("NOT published")),
 )
 
 entry = Table(

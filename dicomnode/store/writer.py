@@ -56,14 +56,19 @@ class Writer:
         """How many operations are not committed yet."""
         return len(self._queue) + len(self._in_flight)
 
-    def put(self, what: Any, row: tuple[Any, ...], *, urgent: bool = False) -> Future[None]:
-        """Queue one operation; the future ends with its commit. An urgent one takes all that waits along at once."""
+    def put(
+        self, what: Any, row: tuple[Any, ...], *, urgent: bool = False, also: Sequence[Operation] = ()
+    ) -> Future[None]:
+        """Queue an operation, and those of `also` for the same transaction; the future ends with its commit.
+
+        An urgent one takes all that waits along at once.
+        """
         with self._lock:
             if self._stop.is_set():
                 raise CannotKeep(f"the {self._name} is closed", "start the node again")
-            self._queue.append((what, row))
+            first = not self._queue
+            self._queue += ((what, row), *also)
             future = self._future
-            first = len(self._queue) == 1
         if first:
             self._work.set()
         if urgent:

@@ -13,7 +13,7 @@ import pytest
 from kept import instance, location, withheld
 
 from dicomnode.errors import CannotKeep, StorageLocked, StoreDamaged
-from dicomnode.model import Delivery, DeliveryState, Study, StudyState
+from dicomnode.model import Delivery, DeliveryState, Event, Fate, Reason, Study, StudyState
 from dicomnode.store import changes
 from dicomnode.store.journal import Journal, Known
 
@@ -160,9 +160,10 @@ def test_deliveries(journal: Journal) -> None:
 
 
 def test_events(journal: Journal) -> None:
-    journal.event("study-complete", 5.0, "trial", "studya", {"stored": 3})
-    journal.event("study-sent", 6.0, "trial", "studya", {}).result()
-    assert journal.events("trial", "studya") == [(5.0, "study-complete", {"stored": 3}), (6.0, "study-sent", {})]
+    told = [Event("study-complete", 5.0, "trial", "studya", {"stored": 3}), Event("study-sent", 6.0, "trial", "studya")]
+    journal.event(told[0])
+    journal.event(told[1]).result()
+    assert journal.events("trial", "studya") == told
 
 
 def test_places_are_forgotten_but_not_instances(journal: Journal) -> None:
@@ -257,3 +258,36 @@ def test_a_half_finished_migration_is_done_again(tmp_path: Path, monkeypatch: py
     journal = Journal.open(path)
     journal.stored(instance(), location()).result()
     journal.close()
+
+
+def test_a_fate_ends_the_waiting_once(journal: Journal) -> None:
+    for number in range(3):
+        journal.withheld(withheld(number))
+    journal.end_withheld("trial", "quarantine0", Fate.RELEASED, 5000.0)
+    for _ in range(2):
+        journal.end_withheld("trial", "quarantine1", Fate.DISCARDED, 6000.0)
+    journal.flush().result()
+    assert journal.get_study("trial", "studya").withheld == 1
+    assert journal.withheld_list() == [withheld(2)]
+    assert journal.quarantine_ids() == {"quarantine2"}
+    assert journal.ended_ids() == {"quarantine0": 1000.0, "quarantine1": 1001.0}
+    assert journal.ended_list("trial") == [
+        (withheld(0), Fate.RELEASED, 5000.0),
+        (withheld(1), Fate.DISCARDED, 6000.0),
+    ]
+    assert journal.ended_list("other") == []
+    assert journal.instance_keys("trial", "studya")[1] == {"instance0", "instance1", "instance2"}
+
+
+def test_what_comes_again_after_its_fate_waits_again(journal: Journal) -> None:
+    journal.withheld(withheld(0))
+    journal.end_withheld("trial", "quarantine0", Fate.DISCARDED, 5000.0)
+    again = replace(withheld(0), received_at=7000.0, reason=Reason.TRUNCATED)
+    for _ in range(2):
+        journal.withheld(again)
+    journal.flush().result()
+    assert journal.withheld_list() == [again]
+    assert journal.ended_ids() == {}
+    assert journal.get_study("trial", "studya").withheld == 1
+    journal.end_withheld("trial", "quarantine0", Fate.RELEASED, 8000.0).result()
+    assert journal.get_study("trial", "studya").withheld == 0

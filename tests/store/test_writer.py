@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from dicomnode.errors import CannotKeep
-from dicomnode.model import IdentityEntry
+from dicomnode.model import Event, IdentityEntry
 from dicomnode.store import changes, database, writer
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
@@ -129,11 +129,11 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_text_that_cannot_be_stored_stops_nothing(journal: Journal) -> None:
-    journal.event("odd", 1.0, "trial", "bad\udcff", {})
+    journal.event(Event("odd", 1.0, "trial", "bad\udcff"))
     journal.stored(instance(), location())
     journal.flush().result(10)
     assert len(journal.instances("trial", "studya")) == 1
-    assert journal.events("trial", "bad\\udcff") == [(1.0, "odd", {})]
+    assert journal.events("trial", "bad\\udcff") == [Event("odd", 1.0, "trial", "bad\\udcff")]
 
 
 def test_a_row_waits_for_the_identities_put_before_it(tmp_path: Path) -> None:
