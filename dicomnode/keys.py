@@ -7,7 +7,8 @@ import hmac
 import os
 import secrets
 from base64 import b32encode
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicomnode import disk
@@ -28,12 +29,17 @@ def base32(digest: bytes) -> str:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ProjectKeys:
-    """The derived keys of one project, 32 bytes each; `key_id` names the master key without telling it."""
+    """The derived keys of one project, 32 bytes each; `key_id` names the master key without telling it.
+
+    `seal_id` names the key file that `seal` comes from; `former` has names and keys that open what was sealed before.
+    """
 
     pseudonym: bytes
     journal: bytes
     seal: bytes
     key_id: str
+    seal_id: str
+    former: tuple[tuple[str, bytes], ...] = ()
 
     @classmethod
     def derive(cls, master: bytes) -> ProjectKeys:
@@ -44,12 +50,23 @@ class ProjectKeys:
         def labelled(label: str) -> bytes:
             return keyed_digest(master, "dicomnode key", label.encode())
 
+        name = hashlib.sha256(labelled("key id")).hexdigest()[:16]
         return cls(
             pseudonym=labelled("pseudonym"),
             journal=labelled("journal"),
             seal=labelled("seal"),
-            key_id=hashlib.sha256(labelled("key id")).hexdigest()[:16],
+            key_id=name,
+            seal_id=name,
         )
+
+    def sealing_with(self, current: ProjectKeys, older: Iterable[ProjectKeys] = ()) -> ProjectKeys:
+        """The same pseudonyms, sealing under the key of `current`; our own key and `older` ones still open."""
+        former = {keys.seal_id: keys.seal for keys in (self, *older)}
+        return replace(self, seal=current.seal, seal_id=current.seal_id, former=tuple(former.items()))
+
+    def seal_key(self, seal_id: str) -> bytes | None:
+        """The key that opens what was sealed under `seal_id`; None when it is not here."""
+        return self.seal if seal_id == self.seal_id else dict(self.former).get(seal_id)
 
     def journal_key(self, kind: str, uid: str) -> str:
         """The key under which the journal knows an original UID (`kind`: study, series or instance)."""

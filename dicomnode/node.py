@@ -71,7 +71,7 @@ class Node:
         self._closing.callback(self._book.close)
         self._journal = Journal.open(directory / "journal.db", self._book)
         self._closing.callback(self._journal.close)
-        keys = {name: self._key(name) for name in settings.projects}
+        keys = {name: self._seal_key(name, self._key(name)) for name in settings.projects}
         self._ways = {name: self._way(name, keys[name]) for name in settings.projects}
         self._storage = Storage(
             Outbox(directory / "outbox", keys), Quarantine(directory / "quarantine", keys), self._journal, self._book
@@ -109,6 +109,11 @@ class Node:
         if not path.exists():
             log.warning("key-created", project=project, path=str(path))
         return create_key(path)
+
+    def _seal_key(self, project: str, keys: ProjectKeys) -> ProjectKeys:
+        settings = self.settings.projects[project]
+        current = load_key(settings.seal_key_file) if settings.seal_key_file else keys
+        return keys.sealing_with(current, [load_key(path) for path in settings.older_seal_key_files])
 
     def _way(self, project: str, keys: ProjectKeys) -> Way:
         settings = self.settings.projects[project]
@@ -184,7 +189,7 @@ class Node:
             self._book.put(record.instance.project, record.identity, record.instance.study_key)
             self._journal.stored(record.instance, record.location)
             recovered += 1
-        for withheld in self._storage.quarantine.recover(self._journal.quarantine_ids()):
+        for withheld in self._storage.quarantine.recover(self._journal.quarantine_ids(), self._journal.ended_ids()):
             self._journal.withheld(withheld)
             sealed += 1
         self._book.flush().result()

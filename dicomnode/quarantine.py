@@ -15,6 +15,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from dicomnode import disk
@@ -43,17 +44,11 @@ class _Opened:
 
 
 class Quarantine:
-    """All sealed originals below one directory. Safe for use from several threads.
+    """All sealed originals below one directory. Safe for use from several threads."""
 
-    `older` maps key ids of former keys to these keys, so that what was sealed before a rotation can be opened.
-    """
-
-    def __init__(
-        self, directory: Path, keys: Mapping[str, ProjectKeys], older: Mapping[str, ProjectKeys] | None = None
-    ) -> None:
+    def __init__(self, directory: Path, keys: Mapping[str, ProjectKeys]) -> None:
         self.directory = directory
         self._keys = keys
-        self._older = older or {}
         self._made: set[Path] = set()
         self.damaged: list[str] = []  # files that recover() could not authenticate: <project>/<file name>
 
@@ -84,7 +79,7 @@ class Quarantine:
     def _write(self, fd: int, w: Withheld, received: Received, parts: Iterable[Buffer]) -> int:
         keys = self._keys[w.project]
         salt = secrets.token_bytes(SALT_BYTES)
-        told = {**asdict(w), "reason": str(w.reason), "key_id": keys.key_id, "salt": salt.hex()}
+        told = {**asdict(w), "reason": str(w.reason), "key_id": keys.seal_id, "salt": salt.hex()}
         del told["length"]
         header = json.dumps(told, separators=(",", ":")).encode()
         chunks = Chunks(keys.seal, LABEL, salt, header)
@@ -108,10 +103,13 @@ class Quarantine:
             self._made.add(folder)
         return folder
 
-    def recover(self, known: Collection[str] = ()) -> Iterator[Withheld]:
+    def recover(
+        self, known: Collection[str] = (), ended: Mapping[str, float] = MappingProxyType({})
+    ) -> Iterator[Withheld]:
         """Yield what is sealed and not in `known` (quarantine ids); delete unfinished files.
 
-        Call it before the first seal(). Files that do not authenticate are kept and named in `damaged`.
+        Call it before the first seal(). A file whose id is in `ended` is deleted when it was received at that time,
+        else it came again since. Files that do not authenticate are kept and named in `damaged`.
         """
         for project in self._keys:
             folder = self.directory / project
@@ -123,9 +121,14 @@ class Quarantine:
             for path in found:
                 try:
                     with path.open("rb") as file:
-                        yield replace(self._open(project, file).withheld, length=_data_length(path))
+                        withheld = replace(self._open(project, file).withheld, length=_data_length(path))
                 except (SealBroken, KeyFileError):
                     self.damaged.append(f"{project}/{path.name}")
+                    continue
+                if ended.get(path.stem) == withheld.received_at:
+                    self.delete(project, path.stem)
+                else:
+                    yield withheld
 
     def read(self, project: str, quarantine: str) -> tuple[Withheld, Received, Iterator[bytes]]:
         """Open a sealed original; the iterator yields the data set in chunks, each authenticated before it is given.
@@ -144,6 +147,16 @@ class Quarantine:
             raise
         return replace(opened.withheld, length=_data_length(path)), opened.received, _data(file, opened.chunks)
 
+    def sealed_under(self, project: str, quarantine: str) -> str:
+        """The name of the key that opens an original; raises KeyError when there is none, SealBroken."""
+        try:
+            with (self.directory / _file_name(project) / (_file_name(quarantine) + SUFFIX)).open("rb") as file:
+                return str(json.loads(_header(file))["key_id"])
+        except FileNotFoundError:
+            raise KeyError(quarantine) from None
+        except ValueError:
+            raise _broken() from None
+
     def delete(self, project: str, quarantine: str) -> None:
         """Delete a sealed original for good; a missing one is no error."""
         folder = self.directory / _file_name(project)
@@ -158,20 +171,19 @@ class Quarantine:
             withheld = Withheld(**{**told, "reason": Reason(told["reason"]), "length": 0})
         except (ValueError, KeyError, TypeError):
             raise _broken() from None
-        chunks = Chunks(self._key(project, key_id).seal, LABEL, salt, header)
+        chunks = Chunks(self._key(project, key_id), LABEL, salt, header)
         command = json.loads(chunks.open(_chunk(file)))
         received = Received(**{**command, "origin": Origin(**command["origin"])})
         return _Opened(withheld, received, chunks)
 
-    def _key(self, project: str, key_id: str) -> ProjectKeys:
-        current = self._keys[project]
-        keys = current if current.key_id == key_id else self._older.get(key_id)
-        if keys is None:
+    def _key(self, project: str, key_id: str) -> bytes:
+        key = self._keys[project].seal_key(key_id)
+        if key is None:
             raise KeyFileError(
                 f"a withheld instance of project {project} was sealed under key {key_id}",
-                "restore that key file from the site's backup",
+                "restore that key file from the site's backup and name it in older_seal_key_files",
             )
-        return keys
+        return key
 
 
 class _Descriptor:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from operator import attrgetter
 
 from dicomnode import disk, sealing
-from dicomnode.errors import KeyFileError, SealBroken, StoreDamaged
+from dicomnode.errors import KeyFileError, StoreDamaged
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, IdentityEntry, Instance, Location
 
@@ -77,6 +77,7 @@ def compose(
         {
             **dict(zip(_FIELDS, _values(instance), strict=True)),
             "key_id": keys.key_id,
+            "seal_id": keys.seal_id,
             "front_digest": hashlib.sha256(front).hexdigest(),
             "data_set_offset": shape.data_set_offset,
             "pixel_offset": shape.pixel_offset,
@@ -107,7 +108,8 @@ def locate(segment: str, offset: int, shape: Shape, tail_length: int) -> Locatio
 def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Recovered | None:
     """Read and verify the record at `offset` of a file of `size` bytes; None when it does not count.
 
-    Raises StoreDamaged for a newer format, KeyFileError when it was written under another key, CannotKeep.
+    Raises StoreDamaged for a newer format, KeyFileError when a key is not the right one or
+    missing, SealBroken, CannotKeep.
     """
     header = disk.read(fd, HEADER.size, offset)
     if len(header) < HEADER.size:
@@ -133,20 +135,25 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     if not _data_is_whole(fd, offset + HEADER.size, shape, told):
         return None
     instance = Instance(**{name: told[name] for name in _FIELDS})
-    identity = _identity(keys, told["key_id"], sealed, description, segment)
+    identity = _identity(keys, told, sealed, description, segment)
     return Recovered(instance, identity, locate(segment, offset, shape, tail_length))
 
 
 def _identity(
-    keys: ProjectKeys, key_id: str, sealed: bytes, description: bytes, segment: str
+    keys: ProjectKeys, told: Mapping[str, str], sealed: bytes, description: bytes, segment: str
 ) -> tuple[IdentityEntry, ...]:
-    try:
-        plain = sealing.unseal(keys.seal, LABEL, sealed, description)
-    except SealBroken:
+    if told["key_id"] != keys.key_id:
         raise KeyFileError(
-            f"segment {segment} was written under key {key_id}, the project's key is {keys.key_id}",
+            f"segment {segment} was written under key {told['key_id']}, the project's key is {keys.key_id}",
             "restore the project's key file from the site's backup",
-        ) from None
+        )
+    seal_id = told.get("seal_id", told["key_id"])
+    key = keys.seal_key(seal_id)
+    if key is None:
+        raise KeyFileError(
+            f"identities in segment {segment} were sealed under key {seal_id}", "name its file in older_seal_key_files"
+        )
+    plain = sealing.unseal(key, LABEL, sealed, description)
     return tuple(IdentityEntry(*line) for line in json.loads(plain.decode("utf-8", "surrogatepass")))
 
 

@@ -47,10 +47,14 @@ class NodeSettings(Section):
 
 
 class StorageSettings(Section):
-    """Where everything durable lies. `keep` says whether a study's segments stay after it was delivered everywhere."""
+    """Where everything durable lies. `keep` says whether a study's segments stay after it was delivered everywhere.
+
+    With less than `min_free` bytes free on that file system no instance is taken.
+    """
 
     directory: FilePath
     keep: Literal["none", "segments"] = "none"
+    min_free: Size = 2048 * MIB
 
 
 class QueueSettings(Section):
@@ -89,10 +93,15 @@ class CompletionSettings(Section):
 
 
 class ProjectSettings(Section):
-    """Who the images are for. `ae_title` defaults to the node's; without a `source` nothing can be retrieved."""
+    """Who the images are for. `ae_title` defaults to the node's; without a `source` nothing can be retrieved.
+
+    What is kept sealed is sealed under a key from `seal_key_file`, by default from the project's own; older ones open.
+    """
 
     rules: FilePath
     key_file: FilePath | None = None
+    seal_key_file: FilePath | None = None
+    older_seal_key_files: tuple[FilePath, ...] = ()
     ae_title: AETitle | None = None
     source: Name | None = None
     destinations: tuple[Name, ...]

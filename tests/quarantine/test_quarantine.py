@@ -13,6 +13,7 @@ import pytest
 from kept import KEYS, OTHER_KEYS, received, withheld
 
 from dicomnode.errors import CannotKeep, KeyFileError, SealBroken
+from dicomnode.keys import ProjectKeys
 from dicomnode.quarantine import Quarantine
 from dicomnode.sealing import CHUNK_BYTES, in_chunks
 
@@ -77,7 +78,8 @@ def test_twins_share_one_file(tmp_path: Path) -> None:
     box.seal(withheld(), received(), [SECRET])
     before = (tmp_path / "trial" / "quarantine0.sealed").stat()
     assert box.seal(withheld(), received(), [SECRET]).length == len(SECRET)
-    assert (tmp_path / "trial" / "quarantine0.sealed").stat() == before
+    after = (tmp_path / "trial" / "quarantine0.sealed").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert len(list(box.recover())) == 1
 
 
@@ -143,7 +145,7 @@ def test_a_damaged_file_is_kept_and_named(tmp_path: Path) -> None:
 
 def test_a_former_key_still_opens(tmp_path: Path) -> None:
     quarantine(tmp_path).seal(withheld(), received(), [SECRET])
-    rotated = Quarantine(tmp_path, {"trial": OTHER_KEYS}, older={KEYS.key_id: KEYS})
+    rotated = Quarantine(tmp_path, {"trial": OTHER_KEYS.sealing_with(OTHER_KEYS, [KEYS])})
     assert content(rotated, "quarantine0") == SECRET
     assert len(list(rotated.recover())) == 1
     lost = Quarantine(tmp_path, {"trial": OTHER_KEYS})
@@ -195,3 +197,28 @@ def test_deletion(tmp_path: Path) -> None:
         box.read("trial", "quarantine0")
     with pytest.raises(ValueError, match="file name"):
         box.read("trial", "../quarantine0")
+
+
+def test_a_seal_key_of_its_own_replaces_the_projects_and_older_ones_open(tmp_path: Path) -> None:
+    first, second = ProjectKeys.derive(b"\x31" * 32), ProjectKeys.derive(b"\x32" * 32)
+    generations = [KEYS, KEYS.sealing_with(first), KEYS.sealing_with(second, [first])]
+    for number, keys in enumerate(generations):
+        Quarantine(tmp_path, {"trial": keys}).seal(withheld(number), received(), [SECRET])
+    newest = Quarantine(tmp_path, {"trial": generations[-1]})
+    assert [content(newest, f"quarantine{number}") for number in range(3)] == [SECRET] * 3
+    assert [newest.sealed_under("trial", f"quarantine{n}") for n in range(3)] == [
+        KEYS.key_id, first.key_id, second.key_id,
+    ]  # fmt: skip
+    assert len({keys.pseudonym for keys in generations}) == 1
+    with pytest.raises(KeyFileError, match=f"{first.key_id}.*older_seal_key_files"):
+        content(Quarantine(tmp_path, {"trial": KEYS.sealing_with(second)}), "quarantine1")
+
+
+def test_recovery_finishes_what_was_ended_and_keeps_what_came_again(tmp_path: Path) -> None:
+    box = quarantine(tmp_path)
+    for number in range(3):
+        box.seal(withheld(number), received(), [SECRET])
+    ended = {"quarantine0": withheld(0).received_at, "quarantine1": withheld(1).received_at - 5}
+    again = quarantine(tmp_path)
+    assert [w.quarantine for w in again.recover({"quarantine2"}, ended)] == ["quarantine1"]
+    assert sorted(path.stem for path in (tmp_path / "trial").iterdir()) == ["quarantine1", "quarantine2"]
