@@ -120,6 +120,12 @@ def nearest(word: str, words: Iterable[str]) -> str:
     return f"use one of {', '.join(known)}" if len(known) <= 12 else ""
 
 
+def _on_one_line(text: str, most: int = 300) -> str:
+    """What a file says may be long or hold control characters; an error is one line."""
+    printable = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+    return printable if len(printable) <= most else printable[:most] + "…"
+
+
 class _Reader:
     """Walks the YAML nodes of one file, which know their lines."""
 
@@ -145,17 +151,21 @@ class _Reader:
         )
 
     def _wrong(self, line: int, what: str, hint: str = "") -> RulesError:
-        return RulesError(f"{self._path}:{line}: {what}", hint)
+        return RulesError(f"{self._path}:{line}: {_on_one_line(what)}", hint)
 
     def _document(self) -> Node:
         try:
-            text = self._path.read_text(encoding="utf-8")
+            content = self._path.read_bytes()
         except FileNotFoundError:
             raise RulesError(f"rules file {self._path} does not exist", "name one that does, like basic.yaml") from None
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise RulesError(f"rules file {self._path} cannot be read ({type(error).__name__})") from None
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            node = yaml.compose(content.decode("utf-8"), Loader=yaml.SafeLoader)
+        except UnicodeDecodeError as error:
+            raise self._wrong(content.count(b"\n", 0, error.start) + 1, "the file is not UTF-8 text") from None
+        except RecursionError:
+            raise self._wrong(1, "nested too deeply") from None
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             raise self._wrong(line, f"not valid YAML: {error.problem}", "check indentation and quotes") from None
