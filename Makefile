@@ -3,6 +3,7 @@
 # make lint     ruff, mypy, import-linter
 # make install  make .venv with the command dicomnode in it, and nothing else
 # make bench    measure instances per second beside Orthanc and DCMTK
+# make docs     print docs/conformance.md anew
 # make clean    remove the virtual environment and caches
 
 VENV := .venv
@@ -14,7 +15,7 @@ define need-python
 @test -n "$(PYTHON)" || { echo "dicomnode needs Python 3.11 or later; install python3 (Debian 12 and Ubuntu 24.04 have it)" >&2; exit 1; }
 endef
 
-.PHONY: help demo install test lint bench clean
+.PHONY: help demo install test lint bench docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,6 +40,9 @@ lint: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	@sh tools/peers.sh
 	@PATH="$$PATH:/usr/sbin" $(BIN)/python benchmarks/throughput.py $(ARGS)
+
+docs: $(VENV)/.ready
+	@$(BIN)/dicomnode rules conformance rules/basic.yaml > docs/conformance.md
 
 $(VENV)/.ready: pyproject.toml tools/venv.py
 	$(need-python)

@@ -1,4 +1,4 @@
-"""`dicomnode rules`: whether a rules file can be used, and what it does to each attribute."""
+"""`dicomnode rules`: whether a rules file can be used, what it does to each attribute, and to one file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
-from dicomnode.cli.options import as_json, say_json, table
-from dicomnode.deidentify.plan import Plan, Step, key_of
+from dicomnode.cli import conformance as statement
+from dicomnode.cli import explain as explaining
+from dicomnode.cli import markdown
+from dicomnode.cli.options import as_json, say_json
+from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.rules import load
-from dicomnode.deidentify.standard import dictionary, tables
+from dicomnode.deidentify.standard import dictionary
 
 RULES = click.argument("file", metavar="RULES", type=click.Path(path_type=Path))
 
@@ -47,41 +50,33 @@ def _facts(plan: Plan) -> dict[str, str | list[str]]:
 
 @rules.command()
 @RULES
-@click.option(
-    "--sop-class", default="CTImageStorage", show_default=True, help="For this SOP class: its keyword or UID."
-)
+@click.option("--class", "--sop-class", "sop_class", help="In the IOD of this SOP class: its keyword or UID.")
 @click.option("--attribute", help="Only this attribute: a keyword or a tag such as 0010,0010.")
-@as_json
-def explain(file: Path, sop_class: str, attribute: str | None, as_json: bool) -> int:
-    """Say what RULES does to each attribute of Table E.1-1 (or to one attribute), and why."""
+@click.option("--format", "form", type=click.Choice(["text", "markdown", "json"]), default="text", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def explain(file: Path, sop_class: str | None, attribute: str | None, form: str, as_json: bool) -> int:
+    """Say what RULES does to each attribute, and why.
+
+    That is every row of PS3.15 Table E.1-1 with its code, what the chosen options and the rules' own exceptions make
+    of it, and what changes where an IOD requires the attribute (its Type); then what happens by VR to attributes that
+    nothing names, how dates, UIDs and pseudonyms are made, which SOP classes are withheld, and what is claimed in
+    De-identification Method and its code sequence.
+    """
     plan = load(file)
-    uid = _class_uid(sop_class)
-    steps = plan.for_class(uid)
-    tags = [_tag(attribute)] if attribute else _table_tags()
-    found = [(tag, steps[key_of(tag, dictionary.vr_of(tag))]) for tag in tags]
-    if as_json:
-        say_json({"sop_class": uid, "withheld": plan.refuses(uid), "attributes": [_document(*each) for each in found]})
-        return 0
-    if plan.refuses(uid):
-        click.echo(f"instances of {dictionary.storage_classes().get(uid, uid)} are withheld whole")
-    documents = [_document(*each) for each in found]
-    rows = [(each["tag"], each["attribute"], each["action"], each["reason"]) for each in documents]
-    click.echo(table(("tag", "attribute", "action", "because"), rows))
+    told = explaining.document(plan, sop_class and _class_uid(sop_class), _tag(attribute) if attribute else None)
+    if as_json or form == "json":
+        say_json(told)
+    else:
+        click.echo(markdown.rules(told) if form == "markdown" else explaining.text(told, bool(attribute)))
     return 0
 
 
-def _document(tag: int, step: Step) -> dict[str, str]:
-    return {
-        "tag": f"({tag >> 16:04X},{tag & 0xFFFF:04X})",
-        "attribute": dictionary.keyword_of(tag),
-        "action": step.action.name.lower(),
-        "reason": step.reason,
-    }
-
-
-def _table_tags() -> list[int]:
-    """The attributes of the table; of repeating groups and elements the first."""
-    return sorted(int(tag.replace("x", "0"), 16) for tag in tables.rows() if tag != "private")
+@rules.command()
+@RULES
+def conformance(file: Path) -> int:
+    """Print the DICOM conformance statement of a node that uses RULES, as Markdown."""
+    click.echo(statement.written(load(file)))
+    return 0
 
 
 def _tag(word: str) -> int:

@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What happens to one attribute: `step` where it is Type 3 or not in the IOD, `by_type` for Types that IODs give it.
+    """What happens to one attribute: `step` where it is Type 3 or not in the IOD, `by_type` for Types that IODs give.
 
     `basic` is the table's code ("" when the table does not name it), `options` the codes of the chosen options.
     """
@@ -96,8 +96,8 @@ def additions(plan: Plan) -> list[Explained]:
 
 
 def beyond(plan: Plan) -> list[Explained]:
-    """Attributes that the rules themselves name and the table does not."""
-    return [attribute(plan, tag) for tag in sorted(plan.overrides) if tables.row_of(tag) is None]
+    """Attributes that the table does not name: the four that declare what was done, and those that the rules name."""
+    return [attribute(plan, tag) for tag in sorted({*plan.overrides, *DECLARED}) if tables.row_of(tag) is None]
 
 
 def attribute(plan: Plan, tag: int) -> Explained:

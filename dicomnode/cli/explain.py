@@ -1,0 +1,227 @@
+"""What rules do, as one document (see docs/rules.md), and that document as text and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dicomnode.cli.options import table
+from dicomnode.deidentify import explanation
+from dicomnode.deidentify.explanation import TYPES, Explained
+from dicomnode.deidentify.plan import Action, Plan
+from dicomnode.deidentify.resolve import TEMPLATED, letter
+from dicomnode.deidentify.standard import dictionary, tables
+
+Document = dict[str, Any]
+LETTERS = {"X": "remove", "Z": "empty", "D": "dummy", "U": "uid", "K": "keep"}
+DATES = {
+    "remove": "Dates and times (DA, TM, DT) go, wherever they stand: removed, emptied, or 19000101 and 000000 where "
+    "the IOD needs a value.",
+    "full": "Dates and times stay as they came, but the birth date is emptied. One that cannot be read withholds the "
+    "instance.",
+    "modified": "Dates are shifted by whole days, for each patient by the same number; the birth date is emptied. One "
+    "that cannot be read withholds the instance.",
+}
+NEW_UIDS = (
+    "Each UID, unless the standard registers it, becomes 2.25. and a UUID of version 8 (PS3.5 B.2) made of "
+    "HMAC-SHA-256 of the original under the project's key. The same UID becomes the same one in every attribute, "
+    "instance and study of the project, so references still resolve."
+)
+KEPT_UIDS = "UIDs stay as they came."
+
+
+def document(plan: Plan, sop_class: str | None = None, tag: int | None = None) -> Document:
+    """All that `rules explain` tells; of one attribute with `tag`, in the IOD of `sop_class` when there is one."""
+    if tag is not None:
+        rows = [("", explanation.attribute(plan, tag))]
+    else:
+        rows = [("table", each) for each in explanation.table_rows(plan)]
+        rows += [("addition", each) for each in explanation.additions(plan)]
+        rows += [("rules", each) for each in explanation.beyond(plan)]
+    return {
+        "rules": plan.name,
+        "digest": plan.digest,
+        "edition": tables.EDITION,
+        "options": sorted(plan.options),
+        "dates": {"method": plan.dates, "text": DATES[plan.dates]},
+        "uids": {
+            "method": "keep" if plan.retain_uids else "replace",
+            "text": KEPT_UIDS if plan.retain_uids else NEW_UIDS,
+        },
+        "pseudonyms": [_template(plan, tag, name) for tag, name in sorted(TEMPLATED.items())],
+        "claims": _claims(plan),
+        "withheld": [
+            {"sop_class": uid, "name": explanation.class_name(uid), "reason": reason}
+            for uid, reason in explanation.withheld(plan).items()
+        ],
+        "sop_class": sop_class and _class(plan, sop_class),
+        "actions": {action.name.lower(): explanation.WORDS.get(action.name, "") for action in Action},
+        "codes": {code: {type_: _outcome(code, type_) for type_ in TYPES} for code in _codes()},
+        "attributes": [_attribute(plan, sop_class, source, each) for source, each in rows],
+        "by_vr": [_vr(each) for each in explanation.by_vr(plan)],
+    }
+
+
+def _template(plan: Plan, tag: int, name: str) -> Document:
+    return {"attribute": dictionary.keyword_of(tag), "template": plan.templates.get(name, "")}
+
+
+def _claims(plan: Plan) -> Document:
+    return {
+        "DeidentificationMethod": list(plan.methods.text),
+        "DeidentificationMethodCodeSequence": [
+            {"value": value, "scheme": "DCM", "meaning": meaning} for value, meaning in plan.methods.codes
+        ],
+        "LongitudinalTemporalInformationModified": plan.methods.longitudinal,
+        "PatientIdentityRemoved": "YES",
+    }
+
+
+def _class(plan: Plan, sop_class: str) -> Document:
+    return {"uid": sop_class, "name": explanation.class_name(sop_class), "withheld": plan.refuses(sop_class)}
+
+
+def _codes() -> list[str]:
+    return sorted({row.basic for row in tables.rows().values()}, key=lambda code: (code.count("/"), code))
+
+
+def _outcome(code: str, type_: str) -> str:
+    return LETTERS[letter(code, "" if type_ == "3" else type_)]
+
+
+def _attribute(plan: Plan, sop_class: str | None, source: str, each: Explained) -> Document:
+    told: Document = {
+        "tag": each.tag,
+        "attribute": each.keyword,
+        "name": each.name,
+        "vr": each.vr,
+        "source": source,
+        "code": each.basic,
+        "options": dict(each.options),
+        "action": each.action,
+        "by_type": {type_: step.action.name.lower() for type_, step in each.by_type.items()},
+        "reason": each.reason,
+    }
+    tag = _number(each.tag)
+    if sop_class and tag is not None:
+        top, *nested = explanation.places(plan, sop_class, tag)
+        told |= {"type": top.type, "action": top.step.action.name.lower(), "reason": top.step.reason}
+        told["places"] = [
+            {"path": _path(place.path), "type": place.type, "action": place.step.action.name.lower()}
+            for place in nested
+        ]
+    return told
+
+
+def _number(tag: str) -> int | None:
+    return int(tag[1:5] + tag[6:10], 16) if tag.startswith("(") and "x" not in tag else None
+
+
+def _path(tags: Iterable[int]) -> str:
+    return " > ".join(dictionary.keyword_of(tag) for tag in tags)
+
+
+def _vr(each: explanation.ByVR) -> Document:
+    known = {action: {"attributes": count, "example": example} for action, (count, example) in each.known.items()}
+    return {"vr": each.vr, "known": known, "unknown": each.unknown}
+
+
+# as tables
+
+Table = tuple[Sequence[str], list[Sequence[str]]]
+
+
+def attributes(told: Document) -> Table:
+    """One line per attribute; in a SOP class also one per place where something else happens."""
+    lines: list[Sequence[str]] = []
+    by_class = told["sop_class"] is not None
+    for each in told["attributes"]:
+        first = (each["tag"], each["attribute"], each["action"])
+        if not by_class:
+            lines.append((*first, exceptions(each), because(each)))
+            continue
+        lines.append((*first, each.get("type", "3"), because(each)))
+        for place in each.get("places", ()):
+            if place["action"] != each["action"]:
+                lines.append(("", f"  in {place['path']}", place["action"], place["type"], ""))
+    return ("tag", "attribute", "action", "Type" if by_class else "but under Type", "because"), lines
+
+
+def exceptions(each: Document) -> str:
+    """The Types that ask for something else than `action`: "1 dummy, 2 empty"."""
+    return ", ".join(f"{type_} {action}" for type_, action in each["by_type"].items() if action != each["action"])
+
+
+def because(each: Document) -> str:
+    """The reason, and what the chosen options say in the table."""
+    said = ", ".join(f"{option} {code}" for option, code in each["options"].items())
+    return f"{each['reason']} [{said}]" if said else str(each["reason"])
+
+
+def by_vr(told: Document) -> Table:
+    """What happens to what nothing names, VR by VR."""
+    lines: list[Sequence[str]] = []
+    for each in told["by_vr"]:
+        known = "; ".join(
+            f"{action} ({found['attributes']}, such as {found['example']})" for action, found in each["known"].items()
+        )
+        lines.append((each["vr"], known or "-", each["unknown"]))
+    return ("VR", "in the dictionary", "not in the dictionary"), lines
+
+
+def codes(told: Document) -> Table:
+    """What each code of the table becomes under each Type."""
+    lines = [(code, *outcomes.values()) for code, outcomes in told["codes"].items()]
+    return ("code", *(f"Type {type_}" for type_ in TYPES[:-1]), "Type 3 or not in the IOD"), list(lines)
+
+
+def facts(told: Document) -> list[tuple[str, str]]:
+    """The rules in a few lines: name and value."""
+    claims = told["claims"]
+    return [
+        ("rules", told["rules"]),
+        ("digest", told["digest"]),
+        ("profile", f"{told['edition']}, Annex E, Basic Application Level Confidentiality Profile"),
+        ("options", ", ".join(told["options"]) or "none"),
+        ("dates", told["dates"]["text"]),
+        ("UIDs", told["uids"]["text"]),
+        *(("pseudonym", f"{each['attribute']} {each['template'] or '(emptied)'}") for each in told["pseudonyms"]),
+        *(("method", text) for text in claims["DeidentificationMethod"]),
+        *(("code", _code(each)) for each in claims["DeidentificationMethodCodeSequence"]),
+        ("dates said", f"(0028,0303) {claims['LongitudinalTemporalInformationModified']}"),
+        ("withheld", "private and unknown SOP classes"),
+        *(("withheld", f"{each['name']}: {each['reason']}") for each in told["withheld"]),
+    ]
+
+
+def _code(each: Document) -> str:
+    return f"({each['value']}, {each['scheme']}, {each['meaning']})"
+
+
+def text(told: Document, one: bool = False) -> str:
+    """The document as aligned text; of `one` attribute only its lines."""
+    parts = []
+    about = told["sop_class"]
+    if about and about["withheld"]:
+        parts.append(f"instances of {about['name']} are withheld whole")
+    if one:
+        return "\n".join([*parts, table(*attributes(told))])
+    where = f"attributes in {about['name']}" if about else "attributes"
+    return "\n".join(
+        [
+            *parts,
+            *(f"{name:11}{value}" for name, value in facts(told)),
+            "",
+            "actions",
+            *(f"{action:11}{words}" for action, words in told["actions"].items()),
+            "",
+            "codes of Table E.1-1",
+            table(*codes(told)),
+            "",
+            where,
+            table(*attributes(told)),
+            "",
+            "attributes that neither the table nor the rules name",
+            table(*by_vr(told)),
+        ]
+    )
