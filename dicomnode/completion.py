@@ -14,7 +14,7 @@ import structlog
 
 from dicomnode.errors import DicomnodeError
 from dicomnode.forward import Forwarder
-from dicomnode.model import Delivery, DeliveryState, Study, StudyState
+from dicomnode.model import Delivery, DeliveryState, Event, Study, StudyState
 from dicomnode.outbox import Outbox
 from dicomnode.places import Turns
 from dicomnode.store.journal import Journal
@@ -113,7 +113,9 @@ class Completion:
     ) -> StudyState:
         state = after(study.state, fact)
         amended = True if amends(study.state, fact) else None
-        if state is not study.state or evidence is not None:
+        told = replace(study, state=state, evidence=evidence or study.evidence, expected=expected or study.expected)
+        event = None if state is study.state else _event(replace(told, amended=amended or study.amended))
+        if event is not None or evidence is not None:
             await asyncio.wrap_future(
                 self._journal.study(
                     study.project,
@@ -123,17 +125,11 @@ class Completion:
                     expected=expected,
                     amended=amended,
                     at=time.time(),
+                    event=event,
                 )
             )
-        if state is not study.state:
-            log.info(
-                f"study-{state}",
-                project=study.project,
-                study=study.study_key,
-                stored=study.stored,
-                withheld=study.withheld,
-                evidence=evidence or study.evidence,
-            )
+        if event is not None:
+            log.info(event.name, project=study.project, study=study.study_key, **event.facts)
         return state
 
     async def _hand_over(self, study: Study) -> None:
@@ -152,8 +148,11 @@ class Completion:
         async with self._turns.turn(key):
             await asyncio.wrap_future(self._journal.flush())
             study = await asyncio.to_thread(self._journal.get_study, *key)
-            if study is not None:
-                await self._pass(study, Fact.ARRIVED)
+            if study is None:
+                return
+            if study.state is StudyState.RECEIVING and not await asyncio.to_thread(self._journal.events, *key):
+                self._journal.event(_event(study))
+            await self._pass(study, Fact.ARRIVED)
 
     async def _follow(self, key: Key) -> None:
         async with self._turns.turn(key):
@@ -225,6 +224,11 @@ class Completion:
         elif study.state is StudyState.CONFIRMED and not self._keep_segments:
             self._delivered.add(key)
 
+    async def settle(self) -> None:
+        """Wait until what was noted is in the journal."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
     def _start(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         task = asyncio.get_running_loop().create_task(self._persist(work))
         self._tasks.add(task)
@@ -239,6 +243,12 @@ class Completion:
             except DicomnodeError as error:
                 log.error("storage-troubled", error=str(error))
                 await asyncio.sleep(TROUBLED)
+
+
+def _event(study: Study) -> Event:
+    facts: dict[str, object] = {"stored": study.stored, "withheld": study.withheld, "expected": study.expected}
+    facts |= {"evidence": study.evidence, "amended": study.amended or None}
+    return Event(f"study-{study.state}", time.time(), study.project, study.study_key, facts)
 
 
 def _again(delivery: Delivery) -> Delivery:

@@ -18,7 +18,7 @@ from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.sender import Sender
 from dicomnode.dimse.status import Outcome, outcome
 from dicomnode.errors import DicomnodeError, PeerRejected, PeerUnreachable
-from dicomnode.model import Delivery, DeliveryState, Instance, Location, Peer
+from dicomnode.model import Delivery, DeliveryState, Event, Instance, Location, Peer
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key, backoff
@@ -220,25 +220,30 @@ class Forwarder:
             instance.project, instance.instance_key, self.destination.name, status=status, ok=ok, at=time.time()
         )
         if not ok:
-            log.warning(
-                "instance-refused",
-                destination=self.destination.name,
-                study=instance.study_key,
-                instance=instance.instance_key,
-                status=f"0x{status:04X}",
-            )
+            facts = {"instance": instance.instance_key, "status": f"0x{status:04X}"}
+            event = self._event("instance-refused", (instance.project, instance.study_key), **facts)
+            self._journal.event(event)
+            log.warning(event.name, study=event.study_key, **event.facts)
+
+    def _event(self, name: str, key: Key = ("", ""), **facts: object) -> Event:
+        return Event(name, time.time(), *key, {"destination": self.destination.name, **facts})
 
     async def _conclude(self, delivery: Delivery, result: Result) -> None:
         now = time.time()
+        key, before = (delivery.project, delivery.study_key), delivery.error
+        event: Event | None = None
         delivery = replace(delivery, sent=delivery.sent + result.sent, failed=delivery.failed + result.failed)
         if result.error or self._stopping:
             delivery = self._postpone(delivery, result, now)
+            if result.error and (delivery.attempts == 1 or result.error != before):
+                event = self._event("delivery-postponed", key, error=result.error, attempt=delivery.attempts)
         else:
             self._reached()
             self._refusals.pop((delivery.project, delivery.study_key), None)
             state = DeliveryState.FAILED if delivery.failed else DeliveryState.SENT
             delivery = replace(delivery, state=state, attempts=0, error="", next_at=0.0)
-        self._journal.delivery(delivery)
+            event = self._event(f"delivery-{state}", key, sent=delivery.sent, failed=delivery.failed)
+        self._journal.delivery(delivery, event)
         await asyncio.wrap_future(self._journal.flush())
         if delivery.state is DeliveryState.WAITING:
             self._waiting.setdefault((delivery.project, delivery.study_key), delivery)
@@ -249,6 +254,8 @@ class Forwarder:
         attempts = delivery.attempts + bool(result.error)
         wait = self._wait(attempts) if result.error else 0.0
         if result.unreachable:
+            if self.up:
+                self._tell("destination-down", error=result.error)
             self._failures += 1
             self._resume_at = now + self._wait(self._failures)
         if result.error:
@@ -265,8 +272,13 @@ class Forwarder:
     def _wait(self, attempts: int) -> float:
         return backoff(attempts, self._patience.first, self._patience.most, random.random())
 
+    def _tell(self, name: str, **facts: object) -> None:
+        event = self._event(name, **facts)
+        self._journal.event(event)
+        (log.warning if facts else log.info)(event.name, **event.facts)
+
     def _reached(self) -> None:
         if self._failures:
-            log.info("destination-up", destination=self.destination.name)
+            self._tell("destination-up")
         self._failures = 0
         self._resume_at = 0.0

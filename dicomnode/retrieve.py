@@ -19,7 +19,7 @@ from dicomnode.completion import Completion
 from dicomnode.dimse import query
 from dicomnode.dimse.query import Found, Moved
 from dicomnode.errors import DicomnodeError
-from dicomnode.model import Peer
+from dicomnode.model import Event, Peer
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key, OpenStudies, SourceAnswer
 from dicomnode.ways import Way
@@ -149,6 +149,7 @@ class Retriever:
 
     def _say(self, request: Request, report: Report, event: str, **facts: object) -> None:
         log.info(event, project=request.key[0], study=request.key[1], **facts)
+        self._journal.event(Event(event, time.time(), *request.key, facts))
         report({"event": event, "number": request.number, "project": request.key[0], "study": request.key[1], **facts})
 
 
