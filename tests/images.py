@@ -95,6 +95,11 @@ def parse(part10: bytes) -> Dataset:
     return pydicom.dcmread(BytesIO(part10))
 
 
+def header(part10: bytes) -> Dataset:
+    """The data set in front of the pixel data, and file_meta; reads files that end too early."""
+    return pydicom.dcmread(BytesIO(part10), stop_before_pixels=True)
+
+
 def encode(data_set: Dataset, syntax: str) -> bytes:
     """The data set alone, in one of PLAIN_SYNTAXES."""
     plain = Dataset()

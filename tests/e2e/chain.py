@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from dicomnode import deidentify
 from dicomnode.deidentify import Deidentifier
 from dicomnode.keys import ProjectKeys, load_key
-from dicomnode.model import Origin, Received
+from dicomnode.model import Doubt, Origin, Received
 
 ORIGIN = Origin("default", "staging", "STAGING", "DICOMNODE", "127.0.0.1", 1)
 
@@ -47,6 +47,18 @@ class Way:
             found += differences(images.parse(arrived[uid]), expected) if uid in arrived else [f"{uid} is missing"]
         return found
 
+    def expect_some(self, sent: list[bytes]) -> tuple[Arrived, list[str]]:
+        """The same for files that may be withheld, with the reasons why some are."""
+        arrived: Arrived = {}
+        doubts = []
+        for part10 in sent:
+            try:
+                uid, contents = self.clean(part10)
+                arrived[uid] = contents
+            except Doubt as doubt:
+                doubts.append(str(doubt.reason))
+        return arrived, doubts
+
     def expect(self, sent: list[bytes]) -> Arrived:
         """What must be at research when all these files have been sent."""
         return dict(self.clean(part10) for part10 in sent)
@@ -69,7 +81,7 @@ def cleaned(node: Node, part10: bytes) -> tuple[str, tuple[str, bytes]]:
     """What the engine makes of a file under the node's rules and key."""
     engine = Deidentifier(deidentify.load(node.rules), _keys(node))
     syntax, data = images.split(part10)
-    header = images.parse(part10)
+    header = images.header(part10)
     received = Received(ORIGIN, str(header.SOPClassUID), str(header.SOPInstanceUID), syntax)
     result = engine.clean(received, bytearray(data))
     whole = b"".join(bytes(part) for part in (*result.head, result.pixels or b"", *result.tail))

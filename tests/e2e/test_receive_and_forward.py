@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 
 import images
 import pytest
 import synthetic
-from peers import dcmtk
+from peers import dcmtk, raw
 from peers.process import until
 from peers.scripted import request
-from pynetdicom import AE
-from pynetdicom.dimse_primitives import C_STORE
 
 
 def test_a_series_arrives_whole_and_clean(way, write_files):
@@ -143,7 +140,7 @@ def test_what_is_withheld_is_accepted_sealed_and_listed(way, write_files):
     cut = cut[:-1000]
     sent = [good, cut, _private_class(private)]
     assert dcmtk.dcmsend(chain.port, write_files([good, _private_class(private)])).statuses == [0, 0]
-    assert _store_raw(chain.port, cut) == 0
+    assert raw.store(chain.port, [cut]) == [0]
     (study,) = chain.node.wait_settled()
     assert (study["stored"], study["withheld"]) == (1, 2)
     assert sorted(each["reason"] for each in chain.node.quarantine()) == ["sop-class", "truncated"]
@@ -155,25 +152,17 @@ def test_what_is_withheld_is_accepted_sealed_and_listed(way, write_files):
             assert needle.encode() not in data
 
 
-def _store_raw(port: int, part10: bytes) -> int:
-    """C-STORE of data set bytes that no well-behaved sender would send; returns the status."""
-    syntax, data = images.split(part10)
-    header = images.parse(part10)
-    ae = AE("STAGING")
-    ae.add_requested_context(header.SOPClassUID, syntax)
-    ae.dimse_timeout = 30
-    association = ae.associate("127.0.0.1", port, ae_title="DICOMNODE")
-    assert association.is_established
-    store = C_STORE()
-    store.MessageID = 1
-    store.AffectedSOPClassUID = header.SOPClassUID
-    store.AffectedSOPInstanceUID = header.SOPInstanceUID
-    store.Priority = 2
-    store.DataSet = BytesIO(data)
-    association.dimse.send_msg(store, association.accepted_contexts[0].context_id)
-    _, answer = association.dimse.get_msg(block=True)
-    association.release()
-    return int(answer.Status)
+def test_every_real_file_arrives_or_is_withheld(way):
+    """Byte for byte what the engine makes of it; and what it doubts is in the quarantine."""
+    chain = way()
+    files = [path.read_bytes() for path in images.sendable_files()]
+    sent = {images.header(part10).SOPInstanceUID: part10 for part10 in files}
+    assert raw.store(chain.port, list(sent.values())) == [0] * len(sent)
+    expected, doubts = chain.expect_some(list(sent.values()))
+    assert len(expected) > 100
+    until(lambda: len(chain.research.files()) == len(expected), 60, f"{len(expected)} instances at research")
+    assert chain.research.data_sets() == expected
+    assert sorted(each["reason"] for each in chain.node.quarantine()) == sorted(doubts)
 
 
 @pytest.mark.parametrize(

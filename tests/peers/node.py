@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Node:
         folder: Path,
         peers: Mapping[str, tuple[str, int]],
         *,
-        quiet: str = "1s",
+        quiet: str = "500ms",
         rules: str = "profile: basic\n",
         source: str | None = "staging",
         destinations: list[str] | None = None,
@@ -155,8 +156,14 @@ class Node:
     def wait_settled(self, count: int = 1, seconds: float = 60) -> list[dict[str, Any]]:
         """Wait until `count` studies are there and all of them forwarded or confirmed; returns them."""
         found: list[dict[str, Any]] = []
+        asked = (-1, 0.0)
 
         def settled() -> bool:
+            nonlocal asked
+            size, now = self.log.stat().st_size, time.monotonic()
+            if size == asked[0] and now - asked[1] < 2:
+                return False  # nothing was logged since the last look
+            asked = (size, now)
             found[:] = self.studies()
             return len(found) >= count and all(study["state"] in SETTLED for study in found)
 
