@@ -16,6 +16,8 @@ from dicomnode.config.sections import (
     File,
     ForwardSettings,
     LogSettings,
+    MetricsSettings,
+    MqttSettings,
     NodeSettings,
     ProjectSettings,
     QueueSettings,
@@ -29,6 +31,8 @@ from dicomnode.model import Peer
 __all__ = [
     "ForwardSettings",
     "LogSettings",
+    "MetricsSettings",
+    "MqttSettings",
     "NodeSettings",
     "ProjectSettings",
     "QueueSettings",
@@ -53,6 +57,8 @@ class Settings:
     forward: ForwardSettings
     timeouts: TimeoutSettings
     log: LogSettings
+    mqtt: MqttSettings
+    metrics: MetricsSettings
 
     def called(self, project: str) -> str:
         """The called AE title that chooses a project."""
@@ -96,4 +102,6 @@ def parse(content: bytes, path: Path) -> Settings:
         forward=file.forward,
         timeouts=file.timeouts,
         log=file.log,
+        mqtt=file.mqtt,
+        metrics=file.metrics,
     )

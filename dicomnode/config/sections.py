@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic.fields import FieldInfo
 
-from dicomnode.config.values import AETitle, Count, FilePath, Host, ListenPort, Name, Port, Seconds, Size, host, shown
+from dicomnode.config.values import (
+    AETitle,
+    ClientId,
+    Count,
+    FilePath,
+    Host,
+    ListenPort,
+    Name,
+    Port,
+    Seconds,
+    Size,
+    Topic,
+    host,
+    shown,
+)
 
 MIB = 1 << 20
 LEAST_PDU = 4096
@@ -143,6 +159,53 @@ class LogSettings(Section):
     format: Literal["auto", "console", "json"] = "auto"
 
 
+class MqttSettings(Section):
+    """Where events are published; off without a `host`. `port` is by default 8883 with TLS and 1883 without.
+
+    `topic` is what all topics begin with, by default dicomnode/<AE title>. The password stands in a file of its own.
+    """
+
+    host: Host | None = None
+    port: Port | None = None
+    topic: Topic | None = None
+    client_id: ClientId | None = None
+    username: ClientId | None = None
+    password_file: FilePath | None = None
+    tls: Literal["off", "on"] = "off"
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    cert_key_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _sensible(self) -> MqttSettings:
+        if self.host is None and any(getattr(self, name) != field.default for name, field in _fields(self)):
+            raise ValueError("host: must be given, or nothing is published")
+        if self.password_file and not self.username:
+            raise ValueError("username: must be given with password_file")
+        for name in ("ca_file", "cert_file", "cert_key_file"):
+            if getattr(self, name) and self.tls == "off":
+                raise ValueError(f"{name}: is of no use without tls: on")
+        if bool(self.cert_file) != bool(self.cert_key_file):
+            raise ValueError("cert_file: goes together with cert_key_file")
+        return self
+
+    @property
+    def reached_at(self) -> int:
+        """The broker's port."""
+        return self.port or (8883 if self.tls == "on" else 1883)
+
+
+class MetricsSettings(Section):
+    """The page for Prometheus; off without a `port`."""
+
+    bind: Host = "127.0.0.1"
+    port: ListenPort | None = None
+
+
+def _fields(section: Section) -> Iterable[tuple[str, FieldInfo]]:
+    return type(section).model_fields.items()
+
+
 class File(Section):
     """The whole file."""
 
@@ -154,6 +217,8 @@ class File(Section):
     forward: ForwardSettings = ForwardSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     log: LogSettings = LogSettings()
+    mqtt: MqttSettings = MqttSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 def key_file(storage: Path, project: str) -> Path:

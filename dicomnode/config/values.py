@@ -106,6 +106,31 @@ def name(value: object) -> str:
     return text
 
 
+def topic(value: object) -> str:
+    """The beginning of MQTT topics: no wildcards, no empty level, nothing of the broker's own ($SYS)."""
+    text = _text(value)
+    levels = text.split("/")
+    if (
+        len(text.encode()) > 200
+        or not all(levels)
+        or text.startswith("$")
+        or not text.isprintable()
+        or {*"+#"} & {*text}
+    ):
+        raise ValueError(
+            f"must be an MQTT topic such as site/dicomnode, without +, # and empty levels, not {shown(value)}"
+        )
+    return text
+
+
+def client_id(value: object) -> str:
+    """A name under which a broker knows us."""
+    text = _text(value)
+    if not 0 < len(text) <= 64 or not text.isprintable():
+        raise ValueError(f"must be a name of 1 to 64 characters, not {shown(value)}")
+    return text
+
+
 def _text(value: object) -> str:
     if isinstance(value, dict | list):
         raise ValueError(f"must be one value, not {shown(value)}")
@@ -142,4 +167,6 @@ Count = Annotated[int, _whole(1, 1_000_000, "a number")]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Size = Annotated[int, BeforeValidator(size)]
 Name = Annotated[str, BeforeValidator(name)]
+Topic = Annotated[str, BeforeValidator(topic)]
+ClientId = Annotated[str, BeforeValidator(client_id)]
 FilePath = Annotated[Path, BeforeValidator(_path), AfterValidator(_absolute)]
