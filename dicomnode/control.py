@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +23,45 @@ log = structlog.get_logger()
 
 SOCKET = "control.sock"
 MOST_REQUEST = 16 << 20  # bytes of one request line
+CREDENTIALS = struct.Struct("3i")  # process, user and group at the other end of the socket
+NOBODY_LOGGED_IN = (1 << 32) - 1
 
 Report = Callable[[dict[str, object]], None]
-Handler = Callable[[dict[str, object], Report], Awaitable[int]]
+
+
+class Reports:
+    """Answers to one command; `user` is who gave it, as the operating system knows."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self.user = _peer(writer)
+
+    def __call__(self, document: dict[str, object]) -> None:
+        """Send one report line."""
+        if not self._writer.is_closing():
+            self._writer.write(json.dumps(document).encode() + b"\n")
+
+    async def drain(self) -> None:
+        """Wait until the other side keeps up; raises ConnectionError when it has gone."""
+        await self._writer.drain()
+
+
+class Own:
+    """Answers to a command that this process carries out itself."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.user = user_of(os.getpid(), os.getuid())
+
+    def __call__(self, document: dict[str, object]) -> None:
+        """Tell it."""
+        self._report(document)
+
+    async def drain(self) -> None:
+        """There is always room."""
+
+
+Handler = Callable[[dict[str, object], Reports], Awaitable[int]]
 
 
 async def listen(directory: Path, handler: Handler) -> asyncio.Server:
@@ -31,10 +69,7 @@ async def listen(directory: Path, handler: Handler) -> asyncio.Server:
     (directory / SOCKET).unlink(missing_ok=True)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        def report(document: dict[str, object]) -> None:
-            if not writer.is_closing():
-                writer.write(json.dumps(document).encode() + b"\n")
-
+        report = Reports(writer)
         try:
             request = json.loads(await asyncio.wait_for(reader.readline(), 10))
             report({"exit": await handler(request, report)})
@@ -62,6 +97,29 @@ def _short(directory: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}/{SOCKET}"
     finally:
         os.close(fd)
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    told = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    pid, uid, _ = CREDENTIALS.unpack(told)
+    return user_of(pid, uid)
+
+
+def user_of(pid: int, uid: int) -> str:
+    """Whose process it is: the user who logged in, where the system keeps that (over sudo too), and who it runs as."""
+    runs_as = _user_name(uid)
+    try:
+        login = _user_name(int(Path(f"/proc/{pid}/loginuid").read_text()))
+    except (OSError, ValueError):
+        return runs_as
+    return runs_as if login in (runs_as, str(NOBODY_LOGGED_IN)) else f"{login} as {runs_as}"
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
 
 
 def ask(directory: Path, request: dict[str, object]) -> Iterator[dict[str, object]] | None:

@@ -133,10 +133,10 @@ class LargeInstance:
     def _take(self) -> Kept | Withheld | None:
         """In a thread: clean chunk by chunk into a record, or seal. Raises CannotKeep, Abandoned."""
         self._hub.check_backlog()
-        writing = _Writing(self._hub.leases, self._way, self._received)
+        writing = Writing(self._hub.leases, self._way, self._received)
         chunks = iter(self._feed)
         try:
-            return self._clean(writing, chunks)
+            return clean(self._hub, self._way, self._key, writing, chunks)
         except (Abandoned, CannotKeep):
             raise
         except Doubt as doubt:
@@ -146,24 +146,26 @@ class LargeInstance:
         finally:
             writing.void()
 
-    def _clean(self, writing: _Writing, chunks: Iterator[Buffer]) -> Kept | None:
-        for chunk in chunks:
-            writing.write(writing.stream.feed(chunk))
-        last, cleaned = writing.stream.finish()
-        stream = writing.stream
-        if self._hub.is_duplicate(self._way, self._key, cleaned.originals, stream.received_digest):
-            return None
-        self._hub.check_owner(self._way, cleaned)
-        writing.write(last)
-        return writing.finish(cleaned)
-
-    def _seal(self, writing: _Writing, doubt: Doubt, chunks: Iterator[Buffer]) -> Withheld:
+    def _seal(self, writing: Writing, doubt: Doubt, chunks: Iterator[Buffer]) -> Withheld:
         originals = doubt.originals or writing.stream.originals
         record = keep.withheld(self._way, self._received, doubt, originals, "", time.time())
         return self._hub.quarantine.seal(record, self._received, writing.original(chunks))
 
 
-class _Writing:
+def clean(hub: Hub, way: Way, instance_key: str, writing: Writing, chunks: Iterator[Buffer]) -> Kept | None:
+    """Clean a stream into a durable record; None when it is held already. Raises Doubt, CannotKeep; blocks."""
+    for chunk in chunks:
+        hub.check_backlog()
+        writing.write(writing.stream.feed(chunk))
+    last, cleaned = writing.stream.finish()
+    if hub.is_duplicate(way, instance_key, cleaned.originals, writing.stream.received_digest):
+        return None
+    hub.check_owner(way, cleaned)
+    writing.write(last)
+    return writing.finish(cleaned)
+
+
+class Writing:
     """The record that is being written, and the way back to the original."""
 
     def __init__(self, leases: Leases, way: Way, received: Received) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -21,6 +21,7 @@ from dicomnode import admission, control, disk
 from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.config import Settings
+from dicomnode.custody import Custody
 from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.rules import load
 from dicomnode.dimse.scp import Limits, Server
@@ -56,7 +57,7 @@ class Node:
         self._stop = asyncio.Event()
         self.port = 0
 
-    async def start(self) -> None:
+    async def start(self, *, listen: bool = True) -> None:
         """Open the storage directory, recover what a crash left, and listen. Raises DicomnodeError."""
         settings = self.settings
         directory = settings.storage.directory
@@ -79,6 +80,8 @@ class Node:
         self._closing.callback(self._storage.outbox.close)
         self._connect_rooms()
         await asyncio.to_thread(self._recover)
+        if not listen:
+            return
         await self._completion.resume()
         self.port = await self._listen()
         self._control = await control.listen(directory, self._command)
@@ -155,6 +158,7 @@ class Node:
             self._large_threads,
         )
         self._server = Server(settings.node.ae_title, self._intake, self._limits())
+        self.custody = Custody(self._ways, self._intake, settings.node.whole)
 
     def _limits(self) -> Limits:
         node, timeouts = self.settings.node, self.settings.timeouts
@@ -239,10 +243,18 @@ class Node:
             await asyncio.sleep(RESOLVE_EVERY)
             self._admission.callers = await asyncio.to_thread(admission.resolve, list(self.settings.peers.values()))
 
-    async def _command(self, request: dict[str, object], report: Report) -> int:
+    async def _command(self, request: dict[str, object], report: control.Reports) -> int:
+        if request.get("command") == "quarantine":
+            return await self.custody.command(request, report)
         if request.get("command") == "retrieve":
             return await self.retrieve(request, report)
         raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+
+    async def in_custody(self, request: dict[str, object], report: Report) -> int:
+        """Carry out a `quarantine` command of this process's own user; what follows from it is in the journal."""
+        code = await self.custody.command(request, control.Own(report))
+        await self._completion.settle()
+        return code
 
     async def retrieve(self, request: dict[str, object], report: Report) -> int:
         """Fetch studies one after the other, then wait for each to reach its end; 0 when all did."""
@@ -337,12 +349,35 @@ def serve(settings: Settings) -> int:
     return asyncio.run(_run(settings))
 
 
+async def _in_custody(settings: Settings, request: dict[str, object], report: Report) -> int:
+    node = Node(settings)
+    try:
+        await node.start(listen=False)
+        return await node.in_custody(request, report)
+    finally:
+        await node.close()
+
+
+def quarantine(settings: Settings, request: dict[str, object], report: Report) -> int:
+    """Hand a `quarantine` command to the running node, or carry it out; what is released goes out when a node runs."""
+    request = {"command": "quarantine", **request}
+    reports = control.ask(settings.storage.directory, request)
+    if reports is None:
+        return asyncio.run(_in_custody(settings, request, report))
+    return _told(reports, report)
+
+
 def retrieve(settings: Settings, study_uids: list[str], report: Report, project: str | None = None) -> int:
     """Hand the request to the running node, or run one until it is done; exit code 0 when all studies arrived."""
     request: dict[str, object] = {"command": "retrieve", "studies": study_uids, "project": project}
     reports = control.ask(settings.storage.directory, request)
     if reports is None:
         return asyncio.run(_run(settings, lambda node: node.retrieve(request, report)))
+    return _told(reports, report)
+
+
+def _told(reports: Iterator[dict[str, object]], report: Report) -> int:
+    """Pass the running node's answers on; the exit code."""
     for document in reports:
         if "error" in document:
             raise DicomnodeError(str(document["error"]))

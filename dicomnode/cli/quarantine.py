@@ -1,43 +1,179 @@
-"""`dicomnode quarantine`: what is withheld, and why."""
+"""`dicomnode quarantine`: what is withheld and why, and what a person makes of it."""
 
 from __future__ import annotations
 
-from contextlib import closing
+import base64
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from pydicom.uid import UID
 
 from dicomnode.cli.options import SHORT, as_json, configured, open_journal, say_json, table, when
 from dicomnode.config import Settings
-from dicomnode.model import EXPLANATIONS, Withheld
+from dicomnode.errors import CannotKeep, PermanentError, SealBroken
+from dicomnode.model import EXPLANATIONS, Fate, Withheld
+from dicomnode.quarantine import Quarantine
 
 HEAD = ("id", "project", "study", "received", "bytes", "SOP class", "reason", "where", "that is")
+
+Ended = tuple[Fate, float]
+
+ID = click.argument("id_", metavar="ID")
+PROJECT = click.option("--project", help="Only this project.")
 
 
 @click.group()
 def quarantine() -> None:
-    """Sealed originals that wait for a person."""
+    """Sealed originals that wait for a person. ID is one of `list`, or how it begins."""
 
 
 @quarantine.command("list")
 @configured()
-@click.option("--project", help="Only this project.")
+@PROJECT
+@click.option("--all", "everything", is_flag=True, help="Also those that were released or discarded.")
 @as_json
-def list_(settings: Settings, project: str | None, as_json: bool) -> int:
+def list_(settings: Settings, project: str | None, everything: bool, as_json: bool) -> int:
     """List the withheld instances with the reason and the place in the data set; no values."""
     with closing(open_journal(settings)) as journal:
-        found = journal.withheld_list(project=project)
+        found: list[tuple[Withheld, Ended | None]] = []
+        if everything:
+            found += [(withheld, (fate, at)) for withheld, fate, at in journal.ended_list(project)]
+        found += [(withheld, None) for withheld in journal.withheld_list(project=project)]
     if as_json:
-        say_json([asdict(each) | {"explanation": EXPLANATIONS[each.reason]} for each in found])
+        say_json([_document(*each) for each in found])
     elif found:
-        click.echo(table(HEAD, [_row(each) for each in found], right={4}))
+        head = (*HEAD, "fate") if everything else HEAD
+        click.echo(table(head, [_row(*each)[: len(head)] for each in found], right={4}))
     else:
         click.echo("nothing is withheld")
     return 0
 
 
-def _row(withheld: Withheld) -> tuple[str, ...]:
+@quarantine.command()
+@configured()
+@ID
+@PROJECT
+@as_json
+def show(settings: Settings, id_: str, project: str | None, as_json: bool) -> int:
+    """Show the record of one withheld instance; pseudonymous, so looking at it is no access to the original."""
+    with closing(open_journal(settings)) as journal:
+        ended = [(withheld, (fate, at)) for withheld, fate, at in journal.ended_list(project)]
+        waiting = [(withheld, None) for withheld in journal.withheld_list(project=project)]
+    found = [each for each in (*waiting, *ended) if id_ and each[0].quarantine.startswith(id_)]
+    if len(found) != 1:
+        what = "several withheld originals begin so" if found else "no withheld original begins so"
+        raise PermanentError(what, "dicomnode quarantine list --all shows the ids")
+    told = _document(*found[0]) | {"sealed_under": _sealed_under(settings, found[0][0])}
+    if as_json:
+        say_json(told)
+    else:
+        click.echo("\n".join(f"{name.replace('_', ' '):16}{value}" for name, value in told.items() if value != ""))
+    return 0
+
+
+@quarantine.command()
+@configured()
+@ID
+@PROJECT
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The file to write.")
+def export(settings: Settings, id_: str, project: str | None, target: Path) -> int:
+    """Write the identified original to a new DICOM file (mode 0600). The access is recorded."""
+    from dicomnode import node
+
+    if target.absolute().resolve().is_relative_to(settings.storage.directory.resolve()):
+        raise click.UsageError("the storage directory holds nothing identified in the clear; name another place")
+    with _new_file(target) as file:
+
+        def write(document: dict[str, object]) -> None:
+            _write_all(file, base64.b64decode(str(document["data"])))
+
+        code = node.quarantine(settings, {"do": "export", "id": id_, "project": project}, write)
+        if code:
+            raise SealBroken("the node did not hand out the whole original", "look at its log")
+    click.echo(f"{target} is the IDENTIFIED original as it was received; the export is recorded, delete it after use")
+    return 0
+
+
+@quarantine.command()
+@configured()
+@ID
+@PROJECT
+def release(settings: Settings, id_: str, project: str | None) -> int:
+    """Put the original through today's rules: clean, it goes the normal way; in doubt, it stays sealed (exit 1)."""
+    from dicomnode import node
+
+    def tell(document: dict[str, object]) -> None:
+        if document.get("event") == "kept":
+            where = f" at {document['where']}" if document.get("where") else ""
+            click.echo(f"stays withheld: {document['reason']}{where}: {document['explanation']}")
+        else:
+            click.echo("released: it is in the outbox, its study is open again and goes out when it is quiet")
+
+    return node.quarantine(settings, {"do": "release", "id": id_, "project": project}, tell)
+
+
+@quarantine.command()
+@configured()
+@ID
+@PROJECT
+@click.option("--yes", is_flag=True, help="Do it: there is no way back.")
+def discard(settings: Settings, id_: str, project: str | None, yes: bool) -> int:
+    """Delete the sealed original for good; its record stays."""
+    from dicomnode import node
+
+    if not yes:
+        raise click.UsageError("this deletes the original for good; say --yes if that is meant")
+    request: dict[str, object] = {"do": "discard", "id": id_, "project": project}
+    return node.quarantine(settings, request, lambda _: click.echo("discarded"))
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[int]:
+    """A file that was not there before, readable by its owner alone; it goes again when the work fails."""
+    try:
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise PermanentError(f"{path} is there already", "name a new file") from None
+    except OSError as error:
+        raise PermanentError(f"cannot create {path}: {error.strerror}", "name another place") from None
+    try:
+        yield file
+        os.fsync(file)
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise CannotKeep(f"cannot write {path}: {error.strerror}", "make room, or name another place") from None
+        raise
+    finally:
+        os.close(file)
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sealed_under(settings: Settings, withheld: Withheld) -> str:
+    try:
+        return Quarantine(settings.storage.directory / "quarantine", {}).sealed_under(
+            withheld.project, withheld.quarantine
+        )
+    except (KeyError, SealBroken):
+        return ""
+
+
+def _document(withheld: Withheld, ended: Ended | None) -> dict[str, object]:
+    fate, at = ended or ("", None)
+    told = asdict(withheld) | {"explanation": EXPLANATIONS[withheld.reason], "fate": str(fate)}
+    return told | ({} if at is None else {"fate_at": at})
+
+
+def _row(withheld: Withheld, ended: Ended | None) -> tuple[str, ...]:
     return (
         withheld.quarantine,
         withheld.project,
@@ -48,4 +184,5 @@ def _row(withheld: Withheld) -> tuple[str, ...]:
         str(withheld.reason),
         withheld.where or "-",
         EXPLANATIONS[withheld.reason],
+        f"{ended[0]} {when(ended[1])}" if ended else "-",
     )

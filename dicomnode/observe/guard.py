@@ -29,12 +29,13 @@ _type = re.compile(
 _status = re.compile(r"0x[0-9A-F]{4}")
 _uid = re.compile(r"1\.2\.840\.10008\.[0-9.]{1,48}")
 _hex = re.compile(r"[0-9a-f]{16,64}")
+_user = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}(?: as [A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?")
 _logger = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}(?:\.[A-Za-z_][A-Za-z0-9_]{0,40}){0,6}")
 _frame = re.compile(r"[A-Za-z0-9_./<>-]{1,120}:\d{1,6}(?: [A-Za-z0-9_<>.]{1,80})?")
 
 FIRST = ("timestamp", "level", "event")
 SLUGS = {"how", "reason", "state", "level", "kind", "stage"}
-KEYS = {"study", "series", "instance"}
+KEYS = {"study", "series", "instance", "quarantine"}
 NAMES = {"project", "peer", "destination", "source"}
 AE_TITLES = {"ae_title", "calling", "called"}
 NUMBERS = {
@@ -43,7 +44,7 @@ NUMBERS = {
     "seconds", "sent", "stored", "studies", "waiting", "warning", "withheld",
 }  # fmt: skip
 SENTENCES = {"error", "evidence", "hint", "what", "where", "why"}
-SHAPES = {"status": _status, "sop_class": _uid, "transfer_syntax": _uid, "rules": _hex, "logger": _logger}
+SHAPES = {"status": _status, "user": _user, "sop_class": _uid, "transfer_syntax": _uid, "rules": _hex, "logger": _logger}
 
 Checked = Any
 Check = Callable[[object], Checked]

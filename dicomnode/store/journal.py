@@ -120,9 +120,12 @@ class Journal:
         event = Event("instance-withheld", w.received_at, w.project, w.study_key, facts)
         return self._writer.put(changes.enter_withheld, row, also=self._told(event))
 
-    def end_withheld(self, project: str, quarantine: str, fate: Fate, at: float) -> Future[None]:
+    def end_withheld(
+        self, project: str, quarantine: str, fate: Fate, at: float, event: Event | None = None
+    ) -> Future[None]:
         """A withheld original was released or discarded; what is put before it is committed with it or before."""
-        return self._writer.put(changes.end_withheld, (project, quarantine, str(fate), at), urgent=True)
+        row = (project, quarantine, str(fate), at)
+        return self._writer.put(changes.end_withheld, row, urgent=True, also=self._told(event))
 
     def study(
         self,

@@ -1,0 +1,175 @@
+"""What people do with withheld originals: export, release, discard. Each is an audit record in the journal.
+
+The record is durable before the original is handed out, and in the same transaction as its new fate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import count
+from typing import Any, Protocol
+
+import structlog
+
+from dicomnode import keep, large
+from dicomnode.deidentify.part10 import file_head
+from dicomnode.errors import ConfigError, PermanentError
+from dicomnode.intake import Intake
+from dicomnode.keep import Kept
+from dicomnode.model import EXPLANATIONS, Doubt, Event, Fate, Received, Withheld
+from dicomnode.ways import Way
+
+log = structlog.get_logger()
+
+Opened = tuple[Withheld, Received, Iterator[bytes]]
+
+
+class Reporter(Protocol):
+    """Where the answers go: `user` is who asked; `drain` returns when the other side keeps up."""
+
+    user: str
+
+    def __call__(self, document: dict[str, object]) -> None:
+        """Send one answer."""
+
+    async def drain(self) -> None:
+        """Wait until there is room for more."""
+
+
+class Custody:
+    """Carries out `quarantine` commands; an instance has one turn for these and for its arrival."""
+
+    def __init__(self, ways: Mapping[str, Way], intake: Intake, whole: int) -> None:
+        self._ways = ways
+        self._intake = intake
+        self._journal = intake.storage.journal
+        self._quarantine = intake.storage.quarantine
+        self._whole = whole
+        self._numbers = count(-1, -1)  # associations that never were
+
+    async def command(self, request: Mapping[str, object], report: Reporter) -> int:
+        """Do what is asked with one original; 0 when it was done. Raises DicomnodeError."""
+        work = {"export": self._export, "release": self._release, "discard": self._discard}.get(str(request.get("do")))
+        if work is None:
+            raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+        record = await asyncio.to_thread(self._find, str(request.get("id", "")), request.get("project"))
+        return await work(record, report)
+
+    def _find(self, begins: str, project: object) -> Withheld:
+        waiting = self._journal.withheld_list(project=None if project is None else str(project))
+        found = [w for w in waiting if w.project in self._ways and begins and w.quarantine.startswith(begins)]
+        if len(found) != 1:
+            what = "several withheld originals begin so" if found else "no such withheld original waits"
+            raise PermanentError(what, "dicomnode quarantine list shows the ids")
+        return found[0]
+
+    def _open(self, record: Withheld) -> Opened:
+        try:
+            return self._quarantine.read(record.project, record.quarantine)
+        except KeyError:
+            raise PermanentError(
+                "the sealed file of this original is missing", "restore it from the backup, or discard the record"
+            ) from None
+
+    async def _export(self, record: Withheld, report: Reporter) -> int:
+        _, received, chunks = await asyncio.to_thread(self._open, record)
+        await self._audit(_event("quarantine-exported", record, report.user))
+        report({"data": _text(_head(received))})
+        while chunk := await asyncio.to_thread(next, chunks, b""):
+            report({"data": _text(chunk)})
+            await report.drain()
+        return 0
+
+    async def _discard(self, record: Withheld, report: Reporter) -> int:
+        async with self._intake.turn(record.project, record.instance_key):
+            await self._end(record, Fate.DISCARDED, report)
+        return 0
+
+    async def _release(self, record: Withheld, report: Reporter) -> int:
+        way = self._ways[record.project]
+        async with self._intake.turn(record.project, record.instance_key):
+            self._intake.check_backlog()
+            try:
+                await self._take(way, record)
+            except Doubt as doubt:
+                facts = {"reason": str(doubt.reason), "where": doubt.where}
+                await self._audit(_event("quarantine-kept", record, report.user, **facts))
+                report({"event": "kept", **facts, "explanation": EXPLANATIONS[doubt.reason]})
+                return 1
+            await self._end(record, Fate.RELEASED, report)
+        return 0
+
+    async def _take(self, way: Way, record: Withheld) -> None:
+        """Today's rules over the original, then the normal way. Raises Doubt, CannotKeep, SealBroken."""
+        _, received, chunks = await asyncio.to_thread(self._open, record)
+        received = replace(received, origin=replace(received.origin, association=next(self._numbers)))
+        clean: Callable[..., Kept | None] = self._clean_whole if record.length <= self._whole else self._clean_stream
+        try:
+            kept = await asyncio.to_thread(clean, way, received, record.instance_key, chunks)
+            if kept is not None:
+                self._intake.note_kept(kept, received)
+        finally:
+            self._intake.closed(received.origin, "released")
+
+    def _clean_whole(self, way: Way, received: Received, key: str, chunks: Iterator[bytes]) -> Kept | None:
+        data = bytearray().join(chunks)
+        try:
+            cleaned = way.deidentifier.clean(received, data)
+        except Doubt:
+            raise
+        except Exception as error:  # noqa: BLE001 - promise 3: whatever happens, the instance stays withheld
+            raise keep.internal(error) from None
+        digest, _ = keep.digests(way, cleaned)
+        if self._intake.is_duplicate(way, key, cleaned.originals, digest):
+            return None
+        self._intake.check_owner(way, cleaned)
+        return keep.keep(self._intake.leases, way, received, cleaned, time.time())
+
+    def _clean_stream(self, way: Way, received: Received, key: str, chunks: Iterator[bytes]) -> Kept | None:
+        writing = large.Writing(self._intake.leases, way, received)
+        try:
+            return large.clean(self._intake, way, key, writing, chunks)
+        finally:
+            writing.void()
+
+    async def _end(self, record: Withheld, fate: Fate, report: Reporter) -> None:
+        """The fate is durable before the sealed file goes: recovery deletes a file that was left."""
+        event = _event(f"quarantine-{fate}", record, report.user)
+        place = (record.project, record.quarantine)
+        await asyncio.wrap_future(self._journal.end_withheld(*place, fate, event.at, event))
+        _tell(event)
+        await asyncio.to_thread(self._quarantine.delete, *place)
+        report({"event": str(fate), "project": record.project, "study": record.study_key})
+
+    async def _audit(self, event: Event) -> None:
+        self._journal.event(event)
+        await asyncio.wrap_future(self._journal.flush())
+        _tell(event)
+
+
+def _event(name: str, record: Withheld, user: str, **facts: Any) -> Event:
+    told = {
+        "user": user,
+        "instance": record.instance_key,
+        "quarantine": record.quarantine,
+        "reason": str(record.reason),
+    }
+    return Event(name, time.time(), record.project, record.study_key, told | facts)
+
+
+def _tell(event: Event) -> None:
+    log.warning(event.name, project=event.project, study=event.study_key, **event.facts)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _head(received: Received) -> bytes:
+    """File meta as the C-STORE command had it; characters that a UID cannot have become question marks."""
+    uids = (received.sop_class, received.sop_uid, received.transfer_syntax)
+    return file_head(*(uid.encode("ascii", "replace").decode() for uid in uids))
