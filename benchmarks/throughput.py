@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from programs import ROOT, SUBJECTS, Sink, Subject, compile_sink, machine
+from programs import ROOT, SUBJECTS, Sink, Subject, compile_sink, machine, sync_time
 from senders import KINDS, prepare, start
 
 DRAIN = 30.0  # seconds that a program gets to forward what it still has
@@ -61,9 +61,9 @@ def steady(times: Sequence[float]) -> float:
     return (last - first) / max(ordered[last] - ordered[first], 1e-9)
 
 
-def measure(name: str, case: Case, files: Path, seconds: float, sink_program: Path) -> Measured:
-    """Run one program once."""
-    folder = Path(tempfile.mkdtemp(prefix="dicomnode-bench-"))
+def measure(name: str, case: Case, files: Path, seconds: float, sink_program: Path, directory: Path | None) -> Measured:
+    """Run one program once; what it stores lies in `directory`."""
+    folder = Path(tempfile.mkdtemp(prefix="dicomnode-bench-", dir=directory))
     try:
         with Sink(sink_program, folder) as sink:
             subject = SUBJECTS[name](folder, sink, case.no_delay)
@@ -149,7 +149,7 @@ def _ratios(results: dict[str, list[Measured]]) -> list[str]:
 
 def document(tables: list[str], options: argparse.Namespace) -> str:
     """The whole page: the machine, how it was measured, the tables."""
-    described = "\n".join(f"- {key}: {value}" for key, value in machine().items())
+    described = "\n".join(f"- {key}: {value}" for key, value in machine(options.directory).items())
     return (
         "# How fast it is\n\nMade by `make bench`; `benchmarks/throughput.py` says how it measures.\n\n"
         f"{described}\n- {options.rounds} rounds of {options.seconds:g} s each, the programs in turn; medians, "
@@ -167,6 +167,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=list(KINDS))
     parser.add_argument("--associations", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--no-nagle", action="store_true", help="leave out the runs with DCMTK's default (Nagle on)")
+    parser.add_argument("--directory", type=Path, help="where the programs store; /dev/shm leaves the disk out of it")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
     if options.quick:
@@ -177,6 +178,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     """Measure, print, and write docs/performance.md when asked to."""
     options = _arguments()
+    print(f"# one fdatasync after 64 KiB takes {sync_time(options.directory):.2f} ms here", file=sys.stderr)
     names = [name for name in SUBJECTS if not options.only or name.split()[0].strip(":,") in options.only]
     cases = [Case(kind, count) for kind in options.kinds for count in options.associations]
     if not options.no_nagle:
@@ -201,7 +203,7 @@ def _measure_case(
     results: dict[str, list[Measured]] = {name: [] for name in names}
     for number in range(options.rounds):
         for name in names:
-            run = measure(name, case, files, options.seconds, sink_program)
+            run = measure(name, case, files, options.seconds, sink_program, options.directory)
             results[name].append(run)
             print(f"# {case}, round {number + 1}: {name}: {run.rate:.0f}/s at the sink", file=sys.stderr, flush=True)
     table = rows(case, results)
