@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import click
 
 from dicomnode.cli import conformance as statement
+from dicomnode.cli import difference, markdown
 from dicomnode.cli import explain as explaining
-from dicomnode.cli import markdown
 from dicomnode.cli.options import as_json, say_json
 from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.rules import load
 from dicomnode.deidentify.standard import dictionary
+from dicomnode.keys import KEY_BYTES, ProjectKeys, load_key
 
 RULES = click.argument("file", metavar="RULES", type=click.Path(path_type=Path))
 
@@ -69,6 +71,33 @@ def explain(file: Path, sop_class: str | None, attribute: str | None, form: str,
     else:
         click.echo(markdown.rules(told) if form == "markdown" else explaining.text(told, bool(attribute)))
     return 0
+
+
+@rules.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--rules", "rules_file", required=True, type=click.Path(path_type=Path), help="The rules file.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="The project's key; without it one is made up.")
+@click.option("--hide-originals", is_flag=True, help="Leave out what only the original says.")
+@click.option("--all", "everything", is_flag=True, help="Show what stays as well.")
+@as_json
+def diff(
+    file: Path, rules_file: Path, key_file: Path | None, hide_originals: bool, everything: bool, as_json: bool
+) -> int:
+    """Show what RULES change in the DICOM file FILE, or why it would be withheld.
+
+    The left column shows IDENTIFIED VALUES: it is for a person at a terminal, not for a file, a ticket or a mail.
+    --hide-originals leaves them out. Nothing is written. Exit 1 when FILE would be withheld.
+    """
+    plan = load(rules_file)
+    keys = load_key(key_file) if key_file else ProjectKeys.derive(secrets.token_bytes(KEY_BYTES))
+    if not key_file:
+        click.echo("without --key-file: pseudonyms and UIDs are not those that the node would give", err=True)
+    told = difference.document(plan, keys, file.read_bytes(), hide_originals, everything)
+    if as_json:
+        say_json(told)
+    else:
+        click.echo(difference.text(told))
+    return 1 if told["withheld"] else 0
 
 
 @rules.command()

@@ -153,7 +153,7 @@ class _Conversion:
             return
         if (stop - value) % width:
             raise Doubt(Reason.UNREADABLE, place(here))
-        words = array(TYPECODES[width], self._data[value:stop])
+        words = array(TYPECODES[width], bytes(self._data[value:stop]))
         words.byteswap()
         self.out[value:stop] = words.tobytes()
         if here == (BITS_ALLOCATED,):

@@ -98,3 +98,9 @@ def test_every_prefix_of_a_big_endian_file_is_withheld_or_whole() -> None:
         except Doubt:
             continue
         assert data[length : length + 2] != b"", length
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_the_kind_of_buffer_does_not_matter(kind: type) -> None:
+    data = images.split(images.real("ExplVR_BigEnd.dcm").read_bytes())[1]
+    assert to_little_endian(kind(data)) == to_little_endian(data)
