@@ -24,6 +24,10 @@ WORDS = {
     "DUMMY": "a value takes its place that is valid and says nothing",
     "UID": "each UID becomes a new one, always the same for the same UID",
     "PSEUDONYM": "a pseudonym by the template of the rules takes its place",
+    "SHIFT": "moved by the same whole number of days for all of a patient; what cannot be moved withholds the instance",
+    "CLEAN": "the words that may tell who it is about are taken out",
+    "AGE": "stays up to 089Y, is 090Y above that, and is emptied where it is no age",
+    "PRIVATE": "stays where the standard's list of safe private attributes names it; otherwise the attribute is removed",
 }
 """The actions of a plan in words."""
 NOWHERE = "1.2.840.10008.5.1.4.1.1.2"

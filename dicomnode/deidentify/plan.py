@@ -39,6 +39,8 @@ class Action(IntEnum):
     can be parsed and raises Doubt otherwise. RECURSE treats the items; on a value with VR UN the bytes are
     read as an Implicit VR Little Endian sequence first, and what cannot be read so is in doubt.
     EMPTY gives zero length (no items). DUMMY writes `Step.dummy`; on a sequence without one the items are treated.
+    SHIFT moves a DA or DT by the days of its patient; what cannot be moved is in doubt. CLEAN takes the words out of a
+    text that may tell who it is about. AGE keeps an AS up to 89 years. PRIVATE is what `Plan.safe` decides.
     """
 
     KEEP = 0
@@ -49,6 +51,10 @@ class Action(IntEnum):
     PSEUDONYM = 5
     RECURSE = 6
     CHECK = 7
+    SHIFT = 8
+    CLEAN = 9
+    AGE = 10
+    PRIVATE = 11
 
 
 class Needle(IntEnum):
