@@ -37,7 +37,7 @@ class NodeProcess:
         self.rules.write_text(RULES)
         settings = {
             "node": {"ae_title": "DICOMNODE", "bind": HOST, "port": port},
-            "storage": {"directory": str(self.storage), "keep": "segments"},
+            "storage": {"directory": str(self.storage), "keep": "segments", "min_free": "64MiB"},
             "peers": {
                 "staging": {"ae_title": "STAGING", "host": HOST, "port": staging},
                 "research": {"ae_title": "RESEARCH", "host": HOST, "port": research},

@@ -44,6 +44,7 @@ from dicomnode.store.changes import (
 )
 from dicomnode.store.database import open_database, plain
 from dicomnode.store.identity import IdentityBook
+from dicomnode.store.waiting import Waiting, waiting
 from dicomnode.store.writer import Operation, Writer
 
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
@@ -280,6 +281,10 @@ class Journal:
         if states is not None:
             statement = statement.where(table.state.in_([str(state) for state in states]))
         return [Delivery(**{**row._mapping, "state": DeliveryState(row.state)}) for row in self._all(statement)]
+
+    def waiting(self, before: float) -> list[Waiting]:
+        """For each destination its undelivered studies whose last instance came `before` (seconds since the epoch)."""
+        return [Waiting(*tuple(row)) for row in self._all(waiting(before))]
 
     def withheld_list(self, project: str | None = None, study_key: str | None = None) -> list[Withheld]:
         """Withheld instances that wait for a person, in order of their receipt."""

@@ -68,7 +68,7 @@ class Node:
         }
         base = {
             "node": {"ae_title": "DICOMNODE", "bind": HOST, "port": self.port},
-            "storage": {"directory": str(self.storage)},
+            "storage": {"directory": str(self.storage), "min_free": "64MiB"},
             "peers": {name: {"ae_title": t, "host": HOST, "port": port} for name, (t, port) in peers.items()},
             "projects": {"default": {key: value for key, value in project.items() if value is not None}},
         }

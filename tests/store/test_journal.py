@@ -16,6 +16,7 @@ from dicomnode.errors import CannotKeep, StorageLocked, StoreDamaged
 from dicomnode.model import Delivery, DeliveryState, Event, Fate, Reason, Study, StudyState
 from dicomnode.store import changes
 from dicomnode.store.journal import Journal, Known
+from dicomnode.store.waiting import Waiting
 
 
 @pytest.fixture
@@ -291,3 +292,20 @@ def test_what_comes_again_after_its_fate_waits_again(journal: Journal) -> None:
     assert journal.get_study("trial", "studya").withheld == 1
     journal.end_withheld("trial", "quarantine0", Fate.RELEASED, 8000.0).result()
     assert journal.get_study("trial", "studya").withheld == 0
+
+
+def test_what_waits_for_a_destination(journal: Journal) -> None:
+    for number in range(4):
+        journal.stored(instance(number), location(number))
+    journal.stored(instance(9, study="studyb"), location(9, "trial/studyb/aa.seg"))
+    for study, destination, state in (
+        ("studya", "research", DeliveryState.WAITING),
+        ("studya", "archive", DeliveryState.SENT),
+        ("studyb", "research", DeliveryState.SENDING),
+    ):
+        journal.delivery(Delivery("trial", study, destination, state, 3, 0.0, "", 0, 0))
+    journal.sent("trial", "instance2", "research", 0, True, 1.0)
+    journal.flush().result()
+    assert journal.waiting(1003.0) == []
+    assert journal.waiting(1003.5) == [Waiting("research", 1, 3, 300, 1003.0)]
+    assert journal.waiting(2000.0) == [Waiting("research", 2, 4, 400, 1003.0)]

@@ -1,0 +1,51 @@
+"""Free space: below a mark nothing is taken any more, so that what is under way and the databases can end well."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import structlog
+
+from dicomnode.errors import CannotKeep
+
+log = structlog.get_logger()
+
+LEAST_FILES = 1000  # inodes; some file systems have no such limit and say 0 of 0
+MARGIN = 16  # the mark is passed upwards when this part of it is free in addition
+
+
+class NoSpace(CannotKeep):
+    """The file system of the storage directory has less free space than it must have."""
+
+
+class Space:
+    """Free space of a directory's file system; `look` is called every second or so, `check` for every instance."""
+
+    def __init__(self, directory: Path, least: int) -> None:
+        self._directory = directory
+        self._least = least
+        self.free = 0
+        self.low = False
+
+    def look(self) -> None:
+        """Measure, and log when the mark is passed downwards or upwards; raises CannotKeep when it cannot."""
+        try:
+            found = os.statvfs(self._directory)
+        except OSError as error:
+            raise CannotKeep(
+                f"cannot measure the free space of {self._directory}: {os.strerror(error.errno or 0)}",
+                "look at its disk",
+            ) from None
+        self.free = found.f_bavail * found.f_frsize
+        wanted = self._least + (self._least // MARGIN if self.low else 0)
+        low = self.free < wanted or (found.f_files > 0 and found.f_favail < LEAST_FILES)
+        if low != self.low:
+            self.low = low
+            tell, event = (log.error, "storage-low") if low else (log.warning, "storage-enough")
+            tell(event, free=self.free, count=found.f_favail)
+
+    def check(self) -> None:
+        """Raises NoSpace below the mark."""
+        if self.low:
+            raise NoSpace("the disk of the storage directory is nearly full", "make room; the node goes on by itself")

@@ -1,0 +1,70 @@
+"""The free space of the disk: below the mark nothing is taken, said once; and what waits for a destination."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import structlog
+from kept import instance, location
+
+from dicomnode.errors import CannotKeep
+from dicomnode.model import Delivery, DeliveryState
+from dicomnode.space import NoSpace, Space
+from dicomnode.store.journal import Journal
+from dicomnode.watch import TOO_LONG, Watch
+
+MIB = 1 << 20
+
+
+def disk(free: int, files: int = 10**6, all_files: int = 10**7) -> SimpleNamespace:
+    return SimpleNamespace(f_bavail=free // 4096, f_frsize=4096, f_files=all_files, f_favail=files)
+
+
+def test_the_mark_is_told_once_each_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Space(tmp_path, 160 * MIB)
+    seen = []
+    measured = [500, 159, 100, 161, 169, 171, 500, 10]
+    with structlog.testing.capture_logs() as lines:
+        for free in measured:
+            monkeypatch.setattr(os, "statvfs", lambda _, free=free: disk(free * MIB))
+            space.look()
+            seen.append(space.low)
+    assert seen == [False, True, True, True, True, False, False, True]
+    assert [(line["event"], line["free"] // MIB) for line in lines] == [
+        ("storage-low", 159), ("storage-enough", 171), ("storage-low", 10),
+    ]  # fmt: skip
+    with pytest.raises(NoSpace, match="nearly full; make room"):
+        space.check()
+
+
+def test_a_file_system_without_inodes_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = Space(tmp_path, MIB)
+    for files, all_files, low in ((100, 10**6, True), (0, 0, False), (5000, 10**6, False)):
+        monkeypatch.setattr(os, "statvfs", lambda _, a=files, b=all_files: disk(10 * MIB, a, b))
+        space.look()
+        assert space.low is low
+
+
+def test_a_directory_that_is_gone_is_trouble(tmp_path: Path) -> None:
+    with pytest.raises(CannotKeep, match="No such file"):
+        Space(tmp_path / "gone", MIB).look()
+
+
+def test_a_destination_that_is_behind_is_named(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal.db")
+    for number in range(3):
+        journal.stored(instance(number), location(number))
+    journal.delivery(Delivery("trial", "studya", "research", DeliveryState.WAITING, 40, 0.0, "", 0, 0))
+    journal.flush().result()
+    watch = Watch(Space(tmp_path, MIB), journal)
+    with structlog.testing.capture_logs() as lines:
+        watch.tell_waiting(1000.0 + TOO_LONG)
+        assert lines == []
+        watch.tell_waiting(1002.0 + TOO_LONG + 60)
+    journal.close()
+    (line,) = lines
+    assert (line["event"], line["destination"]) == ("destination-behind", "research")
+    assert (line["studies"], line["instances"], line["bytes"], line["seconds"]) == (1, 3, 300, TOO_LONG + 60)
