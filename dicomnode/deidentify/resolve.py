@@ -42,8 +42,8 @@ def letter(code: str, type_: str | None) -> str:
 
     `type_` is 1, 1C, 2 or 2C, "" for Type 3 and attributes that the IOD does not have, None when the SOP class is
     not known: then D before Z before X. A plain X or Z gives way only where the IOD would not be valid:
-    X of Type 1 becomes D and of Type 2 Z, Z of Type 1 or 1C becomes D. X/Z/U* keeps its references (U) under Type 2
-    too: emptied, it would contradict the instance's own list of what it refers to (PS3.3 C.12.2).
+    X of Type 1 becomes D and of Type 2 or 2C Z, Z of Type 1 or 1C becomes D. X/Z/U* keeps its references (U) under
+    Type 2 too: emptied, it would contradict the instance's own list of what it refers to (PS3.3 C.12.2).
     """
     allowed = code.replace("U*", "U").split("/")
     strictest = next((a for a in ("U", "D", "Z", "X") if a in allowed), "K")
@@ -54,7 +54,7 @@ def letter(code: str, type_: str | None) -> str:
         return "U" if type_ else "X"
     if type_ == "1" or (type_ == "1C" and strictest in ("D", "Z") and code != "X/Z"):
         return "D"
-    if type_ == "2" or (type_ == "2C" and code != "X"):
+    if type_ in ("2", "2C"):
         return "Z"
     return mildest
 

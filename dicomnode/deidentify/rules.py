@@ -17,7 +17,7 @@ from dicomnode.deidentify.resolve import Choices, Resolver
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 from dicomnode.errors import RulesError
 
-METHOD = 1
+METHOD = 2
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
 KEYS = ("profile", "options", "templates", "attributes", "withhold", "accept")
 ACTIONS = {

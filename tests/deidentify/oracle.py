@@ -39,7 +39,7 @@ LONGITUDINAL = "LongitudinalTemporalInformationModified"
 
 TYPES = ["1", "1C", "2", "2C", "3", "?"]
 CODES = {
-    "X": "DXZXXX",
+    "X": "DXZZXX",
     "Z": "DDZZZZ",
     "D": "DDDDDD",
     "U": "UUUUUU",
