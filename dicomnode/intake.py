@@ -64,6 +64,7 @@ class Intake:
         places: Places,
         threads: ThreadPoolExecutor,
         large_threads: ThreadPoolExecutor,
+        room: Places,
     ) -> None:
         self._ways = ways
         self.admission = admission
@@ -74,6 +75,7 @@ class Intake:
         self._threads = threads
         self.large_threads = large_threads
         self.quarantine = storage.quarantine
+        self.room = room
         self.leases = Leases(storage.outbox)
         self._turns = Turns()
         self._carried: dict[int, Key] = {}
@@ -96,7 +98,7 @@ class Intake:
         """Take an instance that was held whole; the status to answer."""
         way = self._ways[received.origin.project]
         key = way.keys.journal_key("instance", received.sop_uid)
-        async with self.places.place(len(data)), self.turn(way.project, key):
+        async with self.places.place(), self.turn(way.project, key):
             try:
                 self.check_backlog()
                 await self._take(way, key, received, data)

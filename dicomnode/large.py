@@ -20,9 +20,11 @@ from dicomnode.errors import CannotKeep
 from dicomnode.keep import Kept, Leases
 from dicomnode.model import Buffer, Doubt, Originals, Received, Withheld
 from dicomnode.outbox import RecordWriter
+from dicomnode.places import Places
 from dicomnode.quarantine import Quarantine
 from dicomnode.ways import Way
 
+ROOM_WAIT = 30.0  # seconds that an instance with a large header waits for room in memory
 READ_BACK = 1 << 20  # bytes of a record read at once when an original is put together again
 
 
@@ -67,6 +69,7 @@ class Hub(Protocol):
 
     leases: Leases
     quarantine: Quarantine
+    room: Places
     large_threads: ThreadPoolExecutor
 
     def turn(self, project: str, instance_key: str) -> AbstractAsyncContextManager[None]:
@@ -99,6 +102,8 @@ class LargeInstance:
         self._feed = Feed()
         self._turn = hub.turn(way.project, self._key)
         self._work: asyncio.Future[Kept | Withheld | None] | None = None
+        self._holds = 0
+        self._taken = 0
 
     async def write(self, chunk: Buffer) -> None:
         """Clean and write a chunk; returns when the chunk may be reused."""
@@ -108,6 +113,25 @@ class LargeInstance:
         if not self._work.done():
             waiting: set[asyncio.Future[Any]] = {self._feed.put(chunk), self._work}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await self._take_room()
+
+    async def _take_room(self) -> None:
+        """What the cleaner holds counts as memory. Others may hold and wait as well, so nobody waits for ever."""
+        more = self._holds - self._taken
+        if more > 0 and not self._hub.room.take(more):
+            try:
+                async with asyncio.timeout(ROOM_WAIT):
+                    await self._hub.room.wait(more)
+            except TimeoutError:
+                error = CannotKeep("there is no room in memory for a large header", "raise queue.bytes")
+                self._hub.refuse(self._received, error)
+                raise error from None
+        self._taken += max(more, 0)
+
+    def _leave_room(self) -> None:
+        taken, self._taken = self._taken, 0
+        if taken:
+            self._hub.room.give(taken)
 
     async def finish(self) -> int:
         """The instance is whole; the C-STORE status."""
@@ -118,6 +142,7 @@ class LargeInstance:
         except CannotKeep as error:
             return self._hub.refuse(self._received, error)
         finally:
+            self._leave_room()
             await self._turn.__aexit__(None, None, None)
         return 0x0000
 
@@ -128,6 +153,7 @@ class LargeInstance:
         self._feed.end(Abandoned())
         await asyncio.wait({self._work})
         self._work.exception()
+        self._leave_room()
         await self._turn.__aexit__(None, None, None)
 
     def _take(self) -> Kept | Withheld | None:
@@ -136,7 +162,7 @@ class LargeInstance:
         writing = Writing(self._hub.leases, self._way, self._received)
         chunks = iter(self._feed)
         try:
-            return clean(self._hub, self._way, self._key, writing, chunks)
+            return clean(self._hub, self._way, self._key, writing, self._counted(writing, chunks))
         except (Abandoned, CannotKeep):
             raise
         except Doubt as doubt:
@@ -145,6 +171,11 @@ class LargeInstance:
             return self._seal(writing, keep.internal(error), chunks)
         finally:
             writing.void()
+
+    def _counted(self, writing: Writing, chunks: Iterator[Buffer]) -> Iterator[Buffer]:
+        for chunk in chunks:
+            yield chunk
+            self._holds = writing.stream.held
 
     def _seal(self, writing: Writing, doubt: Doubt, chunks: Iterator[Buffer]) -> Withheld:
         originals = doubt.originals or writing.stream.originals

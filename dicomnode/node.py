@@ -153,7 +153,8 @@ class Node:
             self._storage,
             self._open,
             self._completion,
-            Places(settings.queue.instances, settings.queue.bytes),
+            Places(settings.queue.instances),
+            Places(settings.queue.bytes),
             self._threads,
             self._large_threads,
         )
@@ -163,6 +164,11 @@ class Node:
     def _limits(self) -> Limits:
         node, timeouts = self.settings.node, self.settings.timeouts
         return Limits(
+            self._space,
+        )
+        self._server = Server(settings.node.ae_title, self._intake, self._limits(), room=self._intake.room)
+        self._outside = Outside(
+            View(settings, self._journal, self._intake, self._server, self._open, self._completion.forwarders)
             associations=node.associations,
             per_address=node.associations_per_address,
             pdu=node.pdu,

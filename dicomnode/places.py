@@ -1,4 +1,4 @@
-"""The bounded queue before de-identification: how many instances and bytes may wait or be worked on at once."""
+"""How much may be in memory at once: instances waiting for or in de-identification, and their bytes."""
 
 from __future__ import annotations
 
@@ -9,57 +9,70 @@ from contextlib import asynccontextmanager
 
 
 class Places:
-    """First come, first served; an instance larger than all the room there is gets in alone."""
+    """So many places; who takes some gives them back. First come, first served: nobody overtakes who waits.
 
-    def __init__(self, instances: int, size: int) -> None:
-        self._instances = instances
-        self._size = size
+    Who wants more than there are gets in alone.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.taken = 0
-        self.bytes = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
     def waiting(self) -> int:
-        """How many instances wait for a place."""
+        """How many wait."""
         return len(self._waiting)
 
-    def _fits(self, size: int) -> bool:
-        return self.taken < self._instances and (self.bytes + size <= self._size or not self.taken)
+    def _fits(self, count: int) -> bool:
+        return self.taken + count <= self.size or not self.taken
 
-    @asynccontextmanager
-    async def place(self, size: int) -> AsyncIterator[None]:
-        """Hold a place for an instance of `size` bytes."""
-        if self._waiting or not self._fits(size):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((size, turn))
-            await self._wait(size, turn)
-        else:
-            self._take(size)
-        try:
-            yield
-        finally:
-            self._leave(size)
+    def take(self, count: int) -> bool:
+        """Take places if there are any now."""
+        if self._waiting or not self._fits(count):
+            return False
+        self.taken += count
+        return True
 
-    async def _wait(self, size: int, turn: asyncio.Future[None]) -> None:
+    def grow(self, count: int) -> bool:
+        """Take more places for one who has some, if a quarter of all stays free for those who begin."""
+        return self.taken + count <= self.size - self.size // 4 and self.take(count)
+
+    async def wait(self, count: int) -> None:
+        """Take places as soon as there are any."""
+        if self.take(count):
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, turn))
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave(size)
+                self.give(count)
+            else:
+                self._serve()
             raise
 
-    def _take(self, size: int) -> None:
-        self.taken += 1
-        self.bytes += size
+    def give(self, count: int) -> None:
+        """Give places back."""
+        self.taken -= count
+        self._serve()
 
-    def _leave(self, size: int) -> None:
-        self.taken -= 1
-        self.bytes -= size
+    def _serve(self) -> None:
         while self._waiting and (self._waiting[0][1].cancelled() or self._fits(self._waiting[0][0])):
-            waiting_size, turn = self._waiting.popleft()
+            count, turn = self._waiting.popleft()
             if not turn.cancelled():
-                self._take(waiting_size)
+                self.taken += count
                 turn.set_result(None)
+
+    @asynccontextmanager
+    async def place(self, count: int = 1) -> AsyncIterator[None]:
+        """Hold places for a while."""
+        await self.wait(count)
+        try:
+            yield
+        finally:
+            self.give(count)
 
 
 class Turns:

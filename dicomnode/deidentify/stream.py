@@ -79,6 +79,11 @@ class CleanStream:
         return 0 if self._converted else self._passed
 
     @property
+    def held(self) -> int:
+        """How many received bytes are held in memory."""
+        return len(self._held) + len(self._compressed) + len(self._pending) + len(self._tail)
+
+    @property
     def original_head(self) -> Buffer:
         """The received bytes before those that were given out."""
         return bytes(self._compressed if self._inflater else self._held)

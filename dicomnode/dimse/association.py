@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Coroutine
 from enum import Enum, auto
 from typing import Protocol, cast
@@ -12,7 +13,7 @@ import structlog
 
 from dicomnode.dimse import status, syntaxes
 from dicomnode.dimse.incoming import Incoming
-from dicomnode.dimse.service import Limits, Rejection, Service
+from dicomnode.dimse.service import Limits, Rejection, Room, Service
 from dicomnode.model import Origin, Received
 from dicomnode.upper_layer import (
     Abort,
@@ -43,6 +44,7 @@ class Hall(Protocol):
 
     service: Service
     limits: Limits
+    room: Room
     buffer: memoryview
     refusing: bool
 
@@ -196,8 +198,9 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         context = self._connection.contexts[command.context_id]
         if command.field == Field.C_STORE_RQ and not syntaxes.is_verification(context):
             assert self.origin is not None
-            received = Received(self.origin, command.sop_class, command.sop_instance, context.transfer_syntax)
-            self._incoming = Incoming(self._hall.service, received, self._hall.limits.whole)
+            syntax = context.transfer_syntax
+            received = Received(self.origin, command.sop_class, command.sop_instance, syntax, time.perf_counter())
+            self._incoming = Incoming(self._hall.service, received, self._hall.limits.whole, self._hall.room)
         if not command.has_data_set:
             self._complete()
 

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 import structlog
 
-from dicomnode.dimse.service import InstanceStream, Service
+from dicomnode.dimse.service import InstanceStream, Room, Service
 from dicomnode.dimse.status import OUT_OF_RESOURCES
 from dicomnode.model import Received
 
 CHUNK = 1 << 20
+FIRST = 256 << 10  # the room taken for an instance when it begins; it doubles as the instance grows
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -21,14 +22,18 @@ _log = structlog.get_logger()
 class Incoming:
     """Collects a data set: whole up to `whole` bytes, else passed on in chunks. No method raises what went wrong.
 
-    Once something failed, or `expired` was set and the task cancelled, the rest is dropped and the answer is 0xA700.
+    What it holds is taken from `room`: it waits with almost nothing, and streams when there is no room to grow, so
+    nobody waits for room while holding some. Once something failed, or `expired` was set and the task cancelled, the
+    rest is dropped and the answer is 0xA700.
     """
 
-    def __init__(self, service: Service, received: Received, whole: int) -> None:
+    def __init__(self, service: Service, received: Received, whole: int, room: Room) -> None:
         self.expired = False
         self._service = service
         self._received = received
         self._whole = whole
+        self._room = room
+        self._taken = 0
         self._data = bytearray()
         self._stream: InstanceStream | None = None
         self._failed = False
@@ -38,17 +43,35 @@ class Incoming:
         if self._failed:
             return False
         self._data += data
-        return len(self._data) > (self._whole if self._stream is None else CHUNK)
+        if self._stream is not None:
+            return len(self._data) > self._taken
+        return len(self._data) > self._whole or not self._grow()
+
+    def _grow(self) -> bool:
+        """Take room for what is held; False when there is none."""
+        while self._taken < len(self._data):
+            taken = self._room.grow(self._taken) if self._taken else self._room.take(FIRST)
+            if not taken:
+                return False
+            self._taken += self._taken or FIRST
+        return True
 
     async def pass_on(self) -> None:
-        """Give the stream what has come so far."""
-        await self._guard(self._write())
+        """Wait for the first room, or give the stream what has come so far."""
+        await self._guard(self._begin() if not self._taken else self._write())
+
+    async def _begin(self) -> None:
+        await self._room.wait(FIRST)
+        self._taken = FIRST
+        if len(self._data) > self._whole or not self._grow():
+            await self._write()
 
     async def finish(self) -> int:
         """Nothing more comes; the C-STORE status."""
         if not self._failed:
             code = await self._guard(self._keep())
             if code is not None:
+                self._give(self._taken)
                 return code
         await self.abandon()
         return OUT_OF_RESOURCES
@@ -60,6 +83,12 @@ class Incoming:
         stream, self._stream = self._stream, None
         if stream is not None:
             await self._guard(stream.abandon())
+        self._give(self._taken)
+
+    def _give(self, count: int) -> None:
+        self._taken -= count
+        if count:
+            self._room.give(count)
 
     async def _write(self) -> None:
         if self._stream is None:
@@ -67,8 +96,13 @@ class Incoming:
         data, self._data = memoryview(self._data), bytearray()
         for at in range(0, len(data), CHUNK):
             await self._stream.write(data[at : at + CHUNK])
+        del data
+        self._give(max(0, self._taken - CHUNK))
 
     async def _keep(self) -> int:
+        if not self._taken:
+            await self._room.wait(FIRST)
+            self._taken = FIRST
         if self._stream is None and len(self._data) <= self._whole:
             data, self._data = self._data, bytearray()
             return await self._service.store(self._received, data)

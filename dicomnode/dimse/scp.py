@@ -13,9 +13,11 @@ from dicomnode.dimse.service import (
     CALLED_NOT_RECOGNIZED,
     CALLING_NOT_RECOGNIZED,
     FOREIGN_ADDRESS,
+    Boundless,
     InstanceStream,
     Limits,
     Rejection,
+    Room,
     Service,
 )
 from dicomnode.model import Origin
@@ -28,6 +30,7 @@ __all__ = [
     "InstanceStream",
     "Limits",
     "Rejection",
+    "Room",
     "Server",
     "Service",
 ]
@@ -42,10 +45,19 @@ _log = structlog.get_logger()
 class Server:
     """Accepts associations for `service`. All methods belong to the event loop that runs `listen`."""
 
-    def __init__(self, ae_title: str, service: Service, limits: Limits, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        ae_title: str,
+        service: Service,
+        limits: Limits,
+        *,
+        tls: ssl.SSLContext | None = None,
+        room: Room | None = None,
+    ) -> None:
         self.ae_title = ae_title
         self.service = service
         self.limits = limits
+        self.room = room or Boundless()
         self.refusing = False
         # One receive buffer for all: each receive is taken in before the next begins.
         self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
@@ -62,6 +74,11 @@ class Server:
     def associations(self) -> int:
         """How many associations are open, those included whose last instance is still being kept."""
         return len(self._associations)
+
+    @property
+    def listening(self) -> bool:
+        """Whether new associations are taken."""
+        return self._server is not None and self._server.is_serving() and not self._draining
 
     async def listen(self, host: str, port: int) -> int:
         """Bind and accept; returns the port, which the system chooses when `port` is 0. Raises OSError."""

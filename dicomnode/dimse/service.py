@@ -41,6 +41,40 @@ class Limits:
     answer: float = 300
 
 
+class Room(Protocol):
+    """The memory that instances may take while they are received and kept, in bytes."""
+
+    def take(self, count: int) -> bool:
+        """Take so many bytes if they are free now."""
+
+    def grow(self, count: int) -> bool:
+        """Take more for an instance that has some, if enough stays free for those that begin."""
+
+    async def wait(self, count: int) -> None:
+        """Take them as soon as they are free; the wait is the back-pressure."""
+
+    def give(self, count: int) -> None:
+        """Give them back."""
+
+
+class Boundless:
+    """As much memory as anybody wants."""
+
+    def take(self, count: int) -> bool:
+        """Always."""
+        return True
+
+    def grow(self, count: int) -> bool:
+        """Always."""
+        return True
+
+    async def wait(self, count: int) -> None:
+        """Never."""
+
+    def give(self, count: int) -> None:
+        """Nothing to be done."""
+
+
 class InstanceStream(Protocol):
     """Takes an instance larger than `Limits.whole`."""
 

@@ -15,37 +15,49 @@ async def hold(places: Places, size: int, entered: list[int], leave: asyncio.Eve
         await leave.wait()
 
 
-async def test_bytes_and_instances_are_bounded_and_served_in_order() -> None:
-    places, leave, entered = Places(2, 100), asyncio.Event(), list[int]()
+async def test_places_are_bounded_and_given_in_order() -> None:
+    places, leave, entered = Places(100), asyncio.Event(), list[int]()
     tasks = [asyncio.create_task(hold(places, size, entered, leave)) for size in (60, 50, 10)]
     await asyncio.sleep(0)
     assert entered == [60]  # 50 does not fit beside 60, and 10 must not overtake it
     assert places.waiting == 2
+    assert not places.take(10)
     leave.set()
     await asyncio.gather(*tasks)
     assert entered == [60, 50, 10]
-    assert (places.taken, places.bytes, places.waiting) == (0, 0, 0)
+    assert (places.taken, places.waiting) == (0, 0)
+    assert places.take(100)
+    assert not places.take(1)
 
 
-async def test_an_instance_larger_than_all_room_gets_in_alone() -> None:
-    places = Places(4, 100)
+async def test_growing_leaves_a_quarter_to_those_who_begin() -> None:
+    places = Places(100)
+    assert places.take(50) and places.grow(25)
+    assert not places.grow(1)
+    assert places.take(25)
+
+
+async def test_who_wants_more_than_all_places_gets_in_alone() -> None:
+    places = Places(100)
     async with places.place(1000):
-        assert places.taken == 1
-    assert places.bytes == 0
+        assert places.taken == 1000
+        assert not places.take(1)
+    assert places.taken == 0
 
 
-async def test_a_cancelled_waiter_takes_no_place() -> None:
-    places, leave, entered = Places(1, 100), asyncio.Event(), list[int]()
-    first = asyncio.create_task(hold(places, 1, entered, leave))
-    second = asyncio.create_task(hold(places, 2, entered, leave))
-    third = asyncio.create_task(hold(places, 3, entered, leave))
+async def test_one_who_goes_away_takes_no_place() -> None:
+    places, leave, entered = Places(5), asyncio.Event(), list[int]()
+    first = asyncio.create_task(hold(places, 3, entered, leave))
+    second = asyncio.create_task(hold(places, 4, entered, leave))
+    third = asyncio.create_task(hold(places, 2, entered, leave))
     await asyncio.sleep(0)
     second.cancel()
+    await asyncio.sleep(0.01)
+    assert entered == [3, 2]  # nobody is kept waiting behind one who has gone
     leave.set()
     await asyncio.gather(first, third)
     with pytest.raises(asyncio.CancelledError):
         await second
-    assert entered == [1, 3]
     assert places.taken == 0
 
 
