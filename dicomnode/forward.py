@@ -22,6 +22,7 @@ from dicomnode.model import Delivery, DeliveryState, Event, Instance, Location, 
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key, backoff
+from dicomnode.tally import Departures
 
 log = structlog.get_logger()
 
@@ -86,7 +87,9 @@ class Forwarder:
         self._patience = patience or Patience()
         self._deadlines = deadlines or Deadlines()
         self._associations = associations
+        self.departures = Departures()
         self._waiting: dict[Key, Delivery] = {}
+        self._due: dict[Key, float] = {}  # when each may be tried, in monotonic seconds: the wall clock may jump
         self._busy: set[Key] = set()
         self._refusals: dict[Key, int] = {}
         self._changed = asyncio.Event()
@@ -96,13 +99,28 @@ class Forwarder:
 
     def add(self, delivery: Delivery) -> None:
         """Queue a study; one that is being sent now is taken up again afterwards."""
-        self._waiting[(delivery.project, delivery.study_key)] = delivery
+        self._queue(delivery)
         self._changed.set()
+
+    def _queue(self, delivery: Delivery) -> None:
+        wait = min(max(0.0, delivery.next_at - time.time()), self._patience.most * 1.25)
+        key = (delivery.project, delivery.study_key)
+        self._waiting[key], self._due[key] = delivery, time.monotonic() + wait
+
+    def _queue_again(self, delivery: Delivery) -> None:
+        """Queue what was tried, unless more of it was queued meanwhile."""
+        if (delivery.project, delivery.study_key) not in self._waiting:
+            self._queue(delivery)
 
     @property
     def up(self) -> bool:
         """False while the destination cannot be reached."""
         return self._failures == 0
+
+    @property
+    def waiting(self) -> int:
+        """How many studies wait or are being sent."""
+        return len(self._waiting.keys() | self._busy)
 
     def stop(self) -> None:
         """End after the instance that is being sent."""
@@ -122,7 +140,7 @@ class Forwarder:
                 await self._sleep()
                 continue
             key = (delivery.project, delivery.study_key)
-            del self._waiting[key]
+            del self._waiting[key], self._due[key]
             self._busy.add(key)
             try:
                 await self._attempt(delivery)
@@ -133,19 +151,18 @@ class Forwarder:
                 self._changed.set()
 
     def _next(self) -> Delivery | None:
-        now = time.time()
+        now = time.monotonic()
         if now < self._resume_at:
             return None
-        due = [d for key, d in self._waiting.items() if key not in self._busy and d.next_at <= now]
-        return min(due, key=lambda d: d.next_at, default=None)
+        due = [key for key, at in self._due.items() if key not in self._busy and at <= now]
+        return self._waiting[min(due, key=self._due.__getitem__)] if due else None
 
     async def _sleep(self) -> None:
         self._changed.clear()
-        times = [d.next_at for key, d in self._waiting.items() if key not in self._busy]
-        wake = max(min(times), self._resume_at) - time.time() if times else 3600.0
+        times = [at for key, at in self._due.items() if key not in self._busy]
+        wake = max(min(times), self._resume_at) - time.monotonic() if times else 3600.0
         try:
-            # A clock that jumps must not put a destination to sleep for a day.
-            async with asyncio.timeout(min(max(wake, 0.01), self._patience.most)):
+            async with asyncio.timeout(max(wake, 0.01)):
                 await self._changed.wait()
         except TimeoutError:
             return
@@ -154,9 +171,7 @@ class Forwarder:
         """Our own storage cannot be read or written: the study waits like for a destination that is away."""
         log.error("storage-troubled", study=delivery.study_key, error=str(error))
         wait = self._patience.first
-        self._waiting.setdefault(
-            (delivery.project, delivery.study_key), replace(delivery, next_at=time.time() + wait, error="storage")
-        )
+        self._queue_again(replace(delivery, next_at=time.time() + wait, error="storage"))
 
     async def _attempt(self, delivery: Delivery) -> None:
         delivery = replace(delivery, state=DeliveryState.SENDING)
@@ -199,7 +214,10 @@ class Forwarder:
             return
         with self._outbox.open(location) as part10:
             data_set = part10[location.data_set_offset :]
+            began = time.perf_counter()
             status = await sender.store(instance.sop_class, instance.sop_uid, instance.transfer_syntax, [data_set])
+            self.departures.send.add(time.perf_counter() - began)
+            self.departures.bytes += len(data_set)
             data_set.release()
         match outcome(status):
             case Outcome.SENT | Outcome.VERIFY:
@@ -216,6 +234,8 @@ class Forwarder:
     def _record(self, instance: Instance, status: int, *, ok: bool, result: Result) -> None:
         result.sent += ok
         result.failed += not ok
+        self.departures.sent += ok
+        self.departures.refused += not ok
         self._journal.sent(
             instance.project, instance.instance_key, self.destination.name, status=status, ok=ok, at=time.time()
         )
@@ -225,7 +245,7 @@ class Forwarder:
             self._journal.event(event)
             log.warning(event.name, study=event.study_key, **event.facts)
 
-    def _event(self, name: str, key: Key = ("", ""), **facts: object) -> Event:
+    def _event(self, name: str, key: Key, **facts: object) -> Event:
         return Event(name, time.time(), *key, {"destination": self.destination.name, **facts})
 
     async def _conclude(self, delivery: Delivery, result: Result) -> None:
@@ -246,7 +266,7 @@ class Forwarder:
         self._journal.delivery(delivery, event)
         await asyncio.wrap_future(self._journal.flush())
         if delivery.state is DeliveryState.WAITING:
-            self._waiting.setdefault((delivery.project, delivery.study_key), delivery)
+            self._queue_again(delivery)
         else:
             self._finished(delivery)
 
@@ -257,7 +277,7 @@ class Forwarder:
             if self.up:
                 self._tell("destination-down", error=result.error)
             self._failures += 1
-            self._resume_at = now + self._wait(self._failures)
+            self._resume_at = time.monotonic() + self._wait(self._failures)
         if result.error:
             log.warning(
                 "delivery-postponed",
@@ -273,7 +293,7 @@ class Forwarder:
         return backoff(attempts, self._patience.first, self._patience.most, random.random())
 
     def _tell(self, name: str, **facts: object) -> None:
-        event = self._event(name, **facts)
+        event = self._event(name, ("", ""), **facts)
         self._journal.event(event)
         (log.warning if facts else log.info)(event.name, **event.facts)
 
