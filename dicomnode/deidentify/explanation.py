@@ -27,7 +27,7 @@ WORDS = {
     "SHIFT": "moved by the same whole number of days for all of a patient; what cannot be moved withholds the instance",
     "CLEAN": "the words that may tell who it is about are taken out",
     "AGE": "stays up to 089Y, is 090Y above that, and is emptied where it is no age",
-    "PRIVATE": "stays where the standard's list of safe private attributes names it; otherwise the attribute is removed",
+    "PRIVATE": "stays where the standard's list of safe private attributes names it; otherwise it is removed",
 }
 """The actions of a plan in words."""
 NOWHERE = "1.2.840.10008.5.1.4.1.1.2"
