@@ -92,7 +92,7 @@ class Custody:
     async def _release(self, record: Withheld, report: Reporter) -> int:
         way = self._ways[record.project]
         async with self._intake.turn(record.project, record.instance_key):
-            self._intake.check_backlog()
+            self._intake.check_ready()
             try:
                 await self._take(way, record)
             except Doubt as doubt:

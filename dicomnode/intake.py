@@ -27,6 +27,7 @@ from dicomnode.model import Doubt, Origin, Originals, Reason, Received, Withheld
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places, Turns
 from dicomnode.quarantine import Quarantine
+from dicomnode.space import NoSpace, Space
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key, OpenStudies
@@ -77,6 +78,7 @@ class Intake:
         self.quarantine = storage.quarantine
         self.room = room
         self.leases = Leases(storage.outbox)
+        self._space = space
         self._turns = Turns()
         self._carried: dict[int, Key] = {}
         self._owners: dict[tuple[str, str], str] = {}
@@ -100,7 +102,7 @@ class Intake:
         key = way.keys.journal_key("instance", received.sop_uid)
         async with self.places.place(), self.turn(way.project, key):
             try:
-                self.check_backlog()
+                self.check_ready()
                 await self._take(way, key, received, data)
             except CannotKeep as error:
                 return self.refuse(received, error)
@@ -206,8 +208,9 @@ class Intake:
                 self._open.idle_association(association, before)
         self._completion.arrived(key, association)
 
-    def check_backlog(self) -> None:
-        """Raises CannotKeep when the journal falls too far behind."""
+    def check_ready(self) -> None:
+        """Raises CannotKeep when there is no space, or when the journal falls too far behind."""
+        self._space.check()
         if self.storage.journal.backlog > MOST_BACKLOG:
             raise CannotKeep("the journal cannot be written", "look at the disk of the storage directory")
 

@@ -81,8 +81,8 @@ class Hub(Protocol):
     def check_owner(self, way: Way, cleaned: Cleaned) -> None:
         """Raises Doubt when the pseudonym belongs to another patient."""
 
-    def check_backlog(self) -> None:
-        """Raises CannotKeep when the journal falls behind."""
+    def check_ready(self) -> None:
+        """Raises CannotKeep when there is no room or the journal falls behind."""
 
     def note(self, outcome: Kept | Withheld | None, received: Received) -> None:
         """Enter what is durable now."""
@@ -158,7 +158,7 @@ class LargeInstance:
 
     def _take(self) -> Kept | Withheld | None:
         """In a thread: clean chunk by chunk into a record, or seal. Raises CannotKeep, Abandoned."""
-        self._hub.check_backlog()
+        self._hub.check_ready()
         writing = Writing(self._hub.leases, self._way, self._received)
         chunks = iter(self._feed)
         try:
@@ -186,7 +186,7 @@ class LargeInstance:
 def clean(hub: Hub, way: Way, instance_key: str, writing: Writing, chunks: Iterator[Buffer]) -> Kept | None:
     """Clean a stream into a durable record; None when it is held already. Raises Doubt, CannotKeep; blocks."""
     for chunk in chunks:
-        hub.check_backlog()
+        hub.check_ready()
         writing.write(writing.stream.feed(chunk))
     last, cleaned = writing.stream.finish()
     if hub.is_duplicate(way, instance_key, cleaned.originals, writing.stream.received_digest):

@@ -37,10 +37,12 @@ from dicomnode.quarantine import Quarantine
 from dicomnode.retrieve import Report, Request, Retriever
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
+from dicomnode.space import Space
 from dicomnode.store.lock import StorageLock
 from dicomnode.studies import OpenStudies
 from dicomnode.ways import Way
 
+from dicomnode.watch import Watch
 log = structlog.get_logger()
 
 STORAGE_THREADS = 8
@@ -80,6 +82,8 @@ class Node:
         self._closing.callback(self._storage.outbox.close)
         self._connect_rooms()
         await asyncio.to_thread(self._recover)
+        self._space = Space(directory, settings.storage.min_free)
+        self._space.look()
         if not listen:
             return
         await self._completion.resume()
@@ -216,15 +220,16 @@ class Node:
     async def run(self) -> None:
         """Work until `stop` is called; then drain."""
         async with asyncio.TaskGroup() as rooms:
-            tasks = [rooms.create_task(self._completion.run()), rooms.create_task(self._look_up_peers())]
-            tasks += [rooms.create_task(forwarder.run()) for forwarder in self._completion.forwarders.values()]
-            rooms.create_task(self._drain_when_told(tasks))
+            always = (self._completion.run(), self._look_up_peers(), Watch(self._space, self._journal).run())
+            tasks = [rooms.create_task(work) for work in always]
+            forwarding = [rooms.create_task(each.run()) for each in self._completion.forwarders.values()]
+            rooms.create_task(self._drain_when_told(tasks, forwarding))
 
     def stop(self) -> None:
         """Finish what is under way, then end."""
         self._stop.set()
 
-    async def _drain_when_told(self, tasks: list[asyncio.Task[None]]) -> None:
+    async def _drain_when_told(self, tasks: list[asyncio.Task[None]], forwarding: list[asyncio.Task[None]]) -> None:
         await self._stop.wait()
         log.info("node-stopping", associations=self._server.associations)
         notify("STOPPING=1")
@@ -233,8 +238,9 @@ class Node:
             forwarder.stop()
         ends = time.monotonic() + seconds
         await self._server.drain(seconds)
-        await asyncio.wait(tasks[2:], timeout=max(1.0, ends - time.monotonic())) if tasks[2:] else None
-        for task in tasks:
+        if forwarding:
+            await asyncio.wait(forwarding, timeout=max(1.0, ends - time.monotonic()))
+        for task in (*tasks, *forwarding):
             task.cancel()
 
     async def close(self) -> None:
