@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from pydicom._uid_dict import UID_dictionary
+
 from dicomnode.deidentify import Cleaned, data_digest, received_digest
+from dicomnode.deidentify.digest import received_of
 from dicomnode.keys import base32, keyed_digest
 from dicomnode.model import Buffer, Doubt, IdentityEntry, Instance, Location, Originals, Reason, Received, Withheld
 from dicomnode.outbox import Outbox, Segment
@@ -113,6 +116,24 @@ def whole_digest(way: Way, original: Buffer) -> str:
     return received_digest(way.keys.journal, original, NO_PIXELS, b"")
 
 
+class Digest:
+    """`whole_digest` of an original that passes in parts."""
+
+    def __init__(self, way: Way) -> None:
+        self._key = way.keys.journal
+        self._total = hashlib.sha256()
+
+    def over(self, parts: Iterable[Buffer]) -> Iterator[Buffer]:
+        """The same parts."""
+        for part in parts:
+            self._total.update(part)
+            yield part
+
+    def value(self) -> str:
+        """The digest of what has passed."""
+        return received_of(self._key, self._total.digest(), NO_PIXELS, NO_PIXELS)
+
+
 def withheld(
     way: Way, received: Received, doubt: Doubt, originals: Originals | None, digest: str, at: float
 ) -> Withheld:
@@ -130,13 +151,18 @@ def withheld(
         study_uid=way.deidentifier.pseudonyms.uid(originals.study_uid) if originals else "",
         reason=doubt.reason,
         where=doubt.where,
-        sop_class=received.sop_class,
+        sop_class=_registered(received.sop_class),
         received_digest=digest,
         rules_digest=way.rules_digest,
         peer=received.origin.peer,
         received_at=at,
         length=0,
     )
+
+
+def _registered(uid: str) -> str:
+    """The SOP class if the standard registers it: a command may hold anything, a name too."""
+    return uid if uid in UID_dictionary else ""
 
 
 def seal(quarantine: Quarantine, record: Withheld, received: Received, original: Iterable[Buffer]) -> Withheld:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Sequence
@@ -42,6 +44,7 @@ def dicomnode(debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    _forbid_core_dumps()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     try:
@@ -66,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
         return _failed(f"unexpected {type(error).__name__} at {where}; run it again with --debug and report it", NO)
+
+
+def _forbid_core_dumps() -> None:
+    """Memory holds identified data: no core file, and no dump taken by others (prctl PR_SET_DUMPABLE)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(4, 0)
 
 
 def _failed(message: str, code: int) -> int:
