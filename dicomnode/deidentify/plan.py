@@ -6,8 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from dicomnode.deidentify.standard.replacements import code_items
+
+if TYPE_CHECKING:
+    from dicomnode.deidentify.private import SafePrivate
 
 MEMO = 8192
 """So many steps are remembered per table; more keys than that exist only in hostile input."""
@@ -41,6 +45,8 @@ class Action(IntEnum):
     EMPTY gives zero length (no items). DUMMY writes `Step.dummy`; on a sequence without one the items are treated.
     SHIFT moves a DA or DT by the days of its patient; what cannot be moved is in doubt. CLEAN takes the words out of a
     text that may tell who it is about. AGE keeps an AS up to 89 years. PRIVATE is what `Plan.safe` decides.
+    CONTENT treats the items as content items or graphic annotations: each as a whole, and some of them go.
+    OVERLAY keeps an element of an overlay plane that marks a region of interest.
     """
 
     KEEP = 0
@@ -55,6 +61,8 @@ class Action(IntEnum):
     CLEAN = 9
     AGE = 10
     PRIVATE = 11
+    CONTENT = 12
+    OVERLAY = 13
 
 
 class Needle(IntEnum):
@@ -98,13 +106,14 @@ class Steps(dict[int, Step]):
     UN when unknown. `table[key]` is a plain dictionary look-up once the step is known.
     """
 
-    __slots__ = ("_inside", "_open", "_resolve")
+    __slots__ = ("_inside", "_open", "_resolve", "variants")
 
     def __init__(self, resolve: Callable[[int, str], Step], open_: Callable[[int], Steps]) -> None:
         super().__init__()
         self._resolve = resolve
         self._open = open_
         self._inside: dict[int, Steps] = {}
+        self.variants: dict[str, Steps] = {}
 
     def __missing__(self, key: int) -> Step:
         step = self._resolve(key >> 16, chr((key >> 8) & 0xFF) + chr(key & 0xFF))
@@ -135,6 +144,14 @@ class Methods:
     """(0028,0303): REMOVED, UNMODIFIED or MODIFIED."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """How far dates are moved: at most `most` days, in whole units of days (1, or 7 to keep the day of the week)."""
+
+    unit: int = 1
+    most: int = 365
+
+
 @dataclass(frozen=True)
 class Plan:
     """Rules compiled. `digest` (hex SHA-256) covers everything that decides the output.
@@ -151,6 +168,10 @@ class Plan:
     overrides: Mapping[int, Action]
     resolver: Callable[[str], Steps] = field(repr=False)
     refused: Callable[[str], bool] = field(repr=False)
+    shift: Shift | None = None
+    """None unless dates are moved."""
+    safe: SafePrivate | None = field(default=None, repr=False)
+    """None unless safe private attributes stay."""
     _classes: dict[str, Steps] = field(default_factory=dict, repr=False)
 
     @property

@@ -65,6 +65,16 @@ class Pseudonyms:
             return self._hash("patient", value)
         return self._hash("patient of study", study_uid.strip(PADDING))
 
+    def shift(self, patient_id: str, study_uid: str, unit: int, most: int) -> int:
+        """By how many days the dates of a patient move: into the past, whole units of days, never 0, `most` at most.
+
+        Keyed like the patient's pseudonym. Into the past only: a day in the future would tell how far it was moved.
+        """
+        value = patient_id.strip(PADDING)
+        label, keyed_by = ("date shift", value) if value else ("date shift of study", study_uid.strip(PADDING))
+        number = int.from_bytes(keyed_digest(self._key, label, keyed_by.encode()), "big")
+        return -unit * (1 + number % (most // unit))
+
     def render(self, attribute: str, original: str, patient_hash: str) -> str:
         """The value to write for a templated attribute (patient_id, patient_name, accession, study_id).
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from dicomnode.deidentify.plan import Action, Needle, Step, Steps
+from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 from dicomnode.deidentify.standard.types import Node, iod_of
 
@@ -24,6 +24,19 @@ PERSON_NAME = "X/Z/D"
 """How a PN, DA, TM or DT outside the table is treated: as the Type allows."""
 DONE_BY = ("uids", "device", "institution", "patient", "full")
 """The options whose K is honoured here; their C (AE titles, free text) keeps the Basic Profile's code."""
+TIMEZONE = 0x00080201
+"""Timezone Offset From UTC, the one SH among the dates."""
+PRIVATE_ELEMENTS = 0x1000
+
+TEXT_OBJECTS = 0x00700008
+AROUND_CONTENT = frozenset([0x00400610, 0x0040B020])
+"""Sequences of which the items are no content items, but hold them: specimen preparation, waveform annotations."""
+OVERLAY_PLANE = frozenset([0x0010, 0x0011, 0x0015, 0x0040, 0x0050, 0x0051, 0x0100, 0x0102, 0x3000])
+CURVE_POINTS = frozenset([0x0005, 0x0010, 0x0020, 0x0103, 0x0104, 0x0105, 0x0110, 0x0112, 0x0114, 0x3000])
+"""Elements of overlay and curve groups that hold what is drawn, and neither text nor sound."""
+
+KEEPING = frozenset([Action.KEEP, Action.CHECK, Action.RECURSE, Action.SHIFT, Action.AGE, Action.CONTENT])
+"""After these the gate has nothing to look for."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,8 @@ class Choices:
     templates: Mapping[str, str] = field(default_factory=dict)
     withhold: frozenset[str] = frozenset()
     accept: frozenset[str] = frozenset()
+    shift: Shift = field(default_factory=Shift)
+    """How dates are moved, where they are."""
 
 
 def letter(code: str, type_: str | None) -> str:
@@ -109,7 +124,7 @@ class Resolver:
     def _action(self, node: Node | None, tag: int, vr: str) -> tuple[Action, str]:
         group = tag >> 16
         if group & 1:
-            return Action.REMOVE, "private attributes, Table E.1-1: X"
+            return self._private(tag)
         if group in FOREIGN_GROUPS or tag & 0xFFFF == 0:
             return Action.REMOVE, "not part of a data set (PS3.5 section 7)"
         if tag in DECLARED:
@@ -122,11 +137,32 @@ class Resolver:
             return (Action.PSEUDONYM if textual else Action.EMPTY), "a pseudonym by the rules' template"
         row = tables.row_of(tag)
         if row is not None:
+            cleaned = self._cleaned(row, tag, vr)
+            if cleaned is not None:
+                return cleaned[0], f"{row.reason}: C ({cleaned[1]})"
             code, why = self._code(row)
             got = letter(code, None if node is None else node.types.get(tag, ""))
             type_ = "unknown" if node is None else node.types.get(tag, "3")
             return _by_letter(got, tag, vr), f"{row.reason}: {code}{why}; Type {type_}: {got}"
         return self._by_vr(node, tag, vr)
+
+    def _private(self, tag: int) -> tuple[Action, str]:
+        number = tag & 0xFFFF
+        possible = 0x10 <= number <= 0xFF or number >= PRIVATE_ELEMENTS
+        if "private" in self._choices.options and possible:
+            return Action.PRIVATE, "private attributes, Table E.1-1: C (private)"
+        return Action.REMOVE, "private attributes, Table E.1-1: X"
+
+    def _cleaned(self, row: tables.Row, tag: int, vr: str) -> tuple[Action, str] | None:
+        """What a C of a row comes to under the options chosen, and of which; it goes before a K of another option."""
+        if "modified" in self._choices.options and row.options.get("modified") == "C":
+            action = _moved(tag, vr)
+            return None if action is None else (action, "modified")
+        for option in ("structured", "graphics"):
+            if option in self._choices.options and row.options.get(option) == "C":
+                action = content_action(tag, vr, "descriptors" in self._choices.options)
+                return None if action is None else (action, option)
+        return None
 
     def _code(self, row: tables.Row) -> tuple[str, str]:
         """The code of a row under the options, and which option gave it."""
@@ -142,6 +178,9 @@ class Resolver:
             kept = Action.RECURSE if vr == "SQ" else Action.KEEP
             return (Action.REMOVE if gone else kept), "neither in Table E.1-1 nor in the dictionary"
         if "PN" in (vr, said) or vr in dictionary.DATES or said in dictionary.DATES:
+            moved = _moved(tag, vr) if "modified" in self._choices.options else None
+            if moved is not None:
+                return moved, f"by VR {vr}: C (modified)"
             full = "full" in self._choices.options and "PN" not in (vr, said)
             got = letter("K" if full else PERSON_NAME, None if node is None else node.types.get(tag, ""))
             return _by_letter(got, tag, vr), f"by VR {vr}: {got}"
@@ -155,7 +194,7 @@ class Resolver:
 
     def _needle(self, tag: int, vr: str, action: Action) -> Needle:
         """A private name counts as a whole only: vendors write programs and departments there."""
-        if action in (Action.KEEP, Action.CHECK, Action.RECURSE):
+        if action in KEEPING:
             return Needle.NONE
         if tag in self._needles:
             return self._needles[tag]
@@ -181,6 +220,40 @@ class Resolver:
         return Action.DUMMY, value, value
 
 
+def _moved(tag: int, vr: str) -> Action | None:
+    """What moving by whole days comes to: SHIFT, CHECK for a time of day; None for what is no date as it stands there.
+
+    Times of a day and offsets from UTC stay. A VR that contradicts the dictionary's is no date.
+    """
+    said = dictionary.vr_of(tag)
+    if tag == TIMEZONE:
+        return Action.CHECK if vr in (said, "UN") else None
+    if "PN" in (vr, said) or (vr not in (said, "UN") and (said in dictionary.DATES or said not in dictionary.TEXT)):
+        return None
+    kind = vr if vr in dictionary.DATES else said
+    if kind not in dictionary.DATES:
+        return None
+    return Action.CHECK if kind == "TM" else Action.SHIFT
+
+
+def content_action(tag: int, vr: str, descriptors: bool) -> Action | None:
+    """What a C of Clean Structured Content or Clean Graphics comes to; None where the Basic Profile's code stands.
+
+    Nobody can read what the bits of an overlay show: only those stay that mark a region of interest. Curves keep their
+    points, and lose their texts and sounds.
+    """
+    element = tag & 0xFFFF
+    if tag >> 24 == 0x60:
+        return Action.OVERLAY if element in OVERLAY_PLANE and vr not in ("SQ", "PN") else None
+    if tag >> 24 == 0x50:
+        return _keep(tag, vr) if element in CURVE_POINTS and vr == dictionary.vr_of(tag) else None
+    if vr not in ("SQ", "UN"):
+        return None
+    if tag == TEXT_OBJECTS:
+        return Action.RECURSE if descriptors else None
+    return Action.RECURSE if tag in AROUND_CONTENT else Action.CONTENT
+
+
 def _by_letter(got: str, tag: int, vr: str) -> Action:
     if got == "K":
         return _keep(tag, vr)
@@ -198,7 +271,10 @@ def _keep(tag: int, vr: str) -> Action:
         return Action.RECURSE
     if (vr == "PN" and said != "PN") or (vr in dictionary.TEXT and said not in dictionary.TEXT and said != "UN"):
         return Action.REMOVE
-    return Action.CHECK if vr in dictionary.DATES or said in dictionary.DATES else Action.KEEP
+    if "AS" in (vr, said):
+        return Action.AGE
+    dated = vr in dictionary.DATES or said in dictionary.DATES or (tag == TIMEZONE and vr in (said, "UN"))
+    return Action.CHECK if dated else Action.KEEP
 
 
 def _override(action: Action, tag: int, vr: str) -> Action:

@@ -7,19 +7,21 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from dicomnode.deidentify.plan import CID_7050, Action, Methods, Plan
+from dicomnode.deidentify.plan import CID_7050, Action, Methods, Plan, Shift
+from dicomnode.deidentify.private import SafePrivate
 from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
 from dicomnode.deidentify.resolve import Choices, Resolver
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 from dicomnode.errors import RulesError
 
-METHOD = 2
+METHOD = 3
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
-KEYS = ("profile", "options", "templates", "attributes", "withhold", "accept")
+KEYS = ("profile", "options", "dates", "templates", "attributes", "withhold", "accept")
 ACTIONS = {
     "keep": Action.KEEP,
     "remove": Action.REMOVE,
@@ -28,11 +30,7 @@ ACTIONS = {
     "uid": Action.UID,
 }
 NOT_BUILT = {
-    "retain_safe_private": "private attributes are always removed",
-    "retain_longitudinal_modified_dates": "dates are removed, or kept with retain_longitudinal_full_dates",
     "clean_descriptors": "descriptions are removed; keep a single one under attributes",
-    "clean_structured_content": "the content of structured reports is replaced",
-    "clean_graphics": "graphics and overlays are removed",
 }
 """Options whose cleaning this version cannot do, and what happens without them."""
 CLAIMS = {
@@ -40,8 +38,16 @@ CLAIMS = {
     "device": ("113109", "Retain Device Identity Option"),
     "institution": ("113112", "Retain Institution Identity Option"),
     "patient": ("113108", "Retain Patient Characteristics Option"),
+    "structured": ("113104", "Clean Structured Content Option"),
+    "graphics": ("113103", "Clean Graphics Option"),
     "full": ("113106", "Retain Full Dates Option"),
+    "modified": ("113107", "Retain Modified Dates Option"),
+    "private": ("113111", "Retain Safe Private Option"),
 }
+MODIFIED = "retain_longitudinal_modified_dates"
+SHIFTS = {"days": 1, "weeks": 7}
+LEAST_RANGE, MOST_RANGE = 30, 36500
+"""Days that dates may move at most: among fewer they could be guessed, and with more the year would end."""
 FIXED = {
     0x00100020: "its pseudonym is set by templates: patient_id",
     0x00080016: "without it nobody can read the instance",
@@ -75,6 +81,8 @@ def build(choices: Choices, name: str) -> Plan:
         overrides=dict(choices.overrides),
         resolver=resolver.steps,
         refused=resolver.refuses,
+        shift=choices.shift if "modified" in choices.options else None,
+        safe=SafePrivate("uids" in choices.options) if "private" in choices.options else None,
     )
 
 
@@ -89,6 +97,7 @@ def _digest(choices: Choices) -> str:
         "templates": dict(choices.templates),
         "withhold": sorted(choices.withhold),
         "accept": sorted(choices.accept),
+        "shift": [choices.shift.unit, choices.shift.most] if "modified" in choices.options else None,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -107,8 +116,14 @@ def _methods(choices: Choices, digest: str) -> Methods:
     return Methods(
         text=(*texts, f"dicomnode rules {digest[:16]}"),
         codes=tuple(codes),
-        longitudinal="UNMODIFIED" if "full" in choices.options else "REMOVED",
+        longitudinal=_longitudinal(choices),
     )
+
+
+def _longitudinal(choices: Choices) -> str:
+    """(0028,0303)."""
+    said = {"full": "UNMODIFIED", "modified": "MODIFIED"}
+    return next((value for option, value in said.items() if option in choices.options), "REMOVED")
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -142,9 +157,11 @@ class _Reader:
         line, profile = root["profile"]
         if self._text(profile) != "basic":
             raise self._wrong(line, f"unknown profile '{self._text(profile)}'", "use basic")
+        options = self._options(root.get("options"))
         return Choices(
-            options=self._options(root.get("options")),
-            overrides=self._attributes(root.get("attributes")),
+            options=options,
+            shift=self._dates(root.get("dates"), options),
+            overrides=self._attributes(root.get("attributes"), options),
             templates=self._templates(root.get("templates")),
             withhold=self._classes(root.get("withhold"), dictionary.storage_classes()),
             accept=self._classes(root.get("accept"), tables.withheld_classes()),
@@ -213,6 +230,27 @@ class _Reader:
                 raise self._wrong(line, f"option '{word}' cannot be honoured yet", f"leave it out: {NOT_BUILT[word]}")
         return frozenset(tables.OPTIONS[word] for word in names)
 
+    def _dates(self, given: tuple[int, Node] | None, options: frozenset[str]) -> Shift:
+        """How far dates are moved."""
+        found = Shift()
+        if given is None:
+            return found
+        if tables.OPTIONS[MODIFIED] not in options:
+            raise self._wrong(given[0], "'dates' says how dates are moved, but they are not", f"add option {MODIFIED}")
+        for key, (line, node) in self._mapping(given[1], "dates").items():
+            text = self._text(node)
+            if key == "shift":
+                if text not in SHIFTS:
+                    raise self._wrong(line, f"unknown shift '{text}'", nearest(text, SHIFTS))
+                found = replace(found, unit=SHIFTS[text])
+            elif key == "range":
+                if not re.fullmatch("[0-9]{1,5}", text) or not LEAST_RANGE <= int(text) <= MOST_RANGE:
+                    raise self._wrong(line, f"range must be {LEAST_RANGE} to {MOST_RANGE} days", "write: range: 365")
+                found = replace(found, most=int(text))
+            else:
+                raise self._wrong(line, f"unknown key '{key}'", nearest(key, ("shift", "range")))
+        return found
+
     def _templates(self, given: tuple[int, Node] | None) -> dict[str, str]:
         templates = dict.fromkeys(TEMPLATE_LIMITS, DEFAULT_TEMPLATE)
         for name, (line, node) in (self._mapping(given[1], "templates") if given else {}).items():
@@ -224,14 +262,14 @@ class _Reader:
             templates[name] = self._text(node)
         return templates
 
-    def _attributes(self, given: tuple[int, Node] | None) -> dict[int, Action]:
+    def _attributes(self, given: tuple[int, Node] | None, options: frozenset[str]) -> dict[int, Action]:
         overrides: dict[int, Action] = {}
         for word, (line, node) in (self._mapping(given[1], "attributes") if given else {}).items():
             tag = self._tag(line, word)
             action = ACTIONS.get(self._text(node).lower())
             if action is None:
                 raise self._wrong(line, f"unknown action '{self._text(node)}'", nearest(self._text(node), ACTIONS))
-            problem = _forbidden(tag, action)
+            problem = _forbidden(tag, action) or _tells_shift(tag, action, options)
             if problem:
                 raise self._wrong(line, f"'{word}: {self._text(node)}' is not possible", problem)
             if tag in overrides:
@@ -261,13 +299,19 @@ class _Reader:
         return frozenset(found)
 
 
+def _tells_shift(tag: int, action: Action, options: frozenset[str]) -> str:
+    """Why a date cannot be kept where others are moved; "" when it can."""
+    kept = action is Action.KEEP and dictionary.vr_of(tag) in ("DA", "DT")
+    return f"beside moved dates it would tell by how much ({MODIFIED})" if kept and "modified" in options else ""
+
+
 def _forbidden(tag: int, action: Action) -> str:
     """Why the rules cannot say this of an attribute; "" when they can."""
     group = tag >> 16
     if tag in FIXED:
         return FIXED[tag]
     if group & 1:
-        return "private attributes are always removed"
+        return "private attributes are removed, or kept by option retain_safe_private"
     if group in (0, 2, 4) or group >= 0x7F00 or tag & 0xFFFF == 0:
         return "it is not for the rules to decide"
     if action is Action.KEEP and tag in NEVER_KEPT:

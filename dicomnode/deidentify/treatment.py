@@ -6,12 +6,14 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from dicomnode.deidentify import rewrite, values
+from dicomnode.deidentify import content, dates, rewrite, values
+from dicomnode.deidentify.concepts import concepts
 from dicomnode.deidentify.encoded import UN, Element, is_undefined, place, vr_code
 from dicomnode.deidentify.gate import Gate
 from dicomnode.deidentify.pixels import find, text_of, value_of
 from dicomnode.deidentify.plan import Action, Needle, Plan, Step, Steps
 from dicomnode.deidentify.pseudonyms import Pseudonyms
+from dicomnode.deidentify.remaining import walk
 from dicomnode.deidentify.standard import dictionary
 from dicomnode.model import Buffer, Doubt, IdentityEntry, Originals, Reason, Received
 
@@ -19,6 +21,7 @@ SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0
 CHARACTER_SET, MODALITY, PATIENT_ID = 0x00080005, 0x00080060, 0x00100020
 DATES = {vr_code(vr): vr for vr in ("DA", "TM", "DT")}
 PADDING = b" \0"
+FIRST_PRIVATE_DATA = 0x1000
 REMOVED, METHOD, METHOD_CODES, LONGITUDINAL = 0x00120062, 0x00120063, 0x00120064, 0x00280303
 KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
     Action.KEEP,
@@ -30,6 +33,7 @@ KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
     Action.RECURSE,
     Action.CHECK,
 )
+SHIFT, AGE, PRIVATE, CONTENT, OVERLAY = Action.SHIFT, Action.AGE, Action.PRIVATE, Action.CONTENT, Action.OVERLAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,8 @@ class Level:
     character_set: bytes
     implicit: bool
     path: tuple[int, ...]
+    tree: content.Tree = content.NO_TREE
+    """What was decided about the content items of this level and below."""
 
     def under(self, character_set: bytes | None) -> Level:
         """The same with a character set of its own."""
@@ -69,6 +75,7 @@ class Treatment:
         self._steps = NO_STEPS
         self._character_set = b""
         self._patient_hash = ""
+        self._days = 0
         self._treated: list[tuple[bytes, Sequence[Element]]] = []
 
     def head(self, data: bytes, elements: list[Element]) -> list[bytes]:
@@ -122,6 +129,9 @@ class Treatment:
         character_set = value_of(data, elements, CHARACTER_SET) or b""
         patient_id = rewrite.text(value_of(data, elements, PATIENT_ID) or b"", "LO", character_set, (PATIENT_ID,))
         self._patient_hash = self._pseudonyms.patient(patient_id, study)
+        if self._plan.shift is not None:
+            unit, most = self._plan.shift.unit, self._plan.shift.most
+            self._days = self._pseudonyms.shift(patient_id, study, unit, most)
         element = find(elements, PATIENT_ID)
         kept = element is not None and self._steps[PATIENT_ID << 16 | element[1]].action is KEEP
         self.patient = patient_id if kept else self._pseudonyms.render("patient_id", patient_id, self._patient_hash)
@@ -170,7 +180,12 @@ class Treatment:
                     raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
                 keep[vr](data[value:stop])
                 continue
-            written = self._changed(level, element, step)
+            if step.action is PRIVATE:
+                written = self._private(level, element, elements, step)
+            elif step.action is OVERLAY:
+                written = self._overlay(level, element, elements)
+            else:
+                written = self._changed(level, element, step)
             if written is None:
                 continue
             if start > run:
@@ -185,7 +200,9 @@ class Treatment:
         """What is written instead of an element; None when it stays as it is."""
         _, _, _, value, stop, items = element
         action = step.action
-        if action in (KEEP, RECURSE) or (action is DUMMY and step.dummy is None):
+        if action is CONTENT and items:
+            return self._content(level, element)
+        if action in (KEEP, RECURSE, CONTENT) or (action is DUMMY and step.dummy is None):
             if items is None and value == stop:
                 return None
             return self._sequence(level, element)
@@ -194,6 +211,8 @@ class Treatment:
             return None
         if action is UID:
             return self._uids(level, element, step)
+        if action is SHIFT or action is AGE:
+            return self._reduced(level, element, action)
         self._note(level.data, element, step, level.steps, level.character_set)
         if action is REMOVE:
             return []
@@ -206,18 +225,43 @@ class Treatment:
             raise Doubt(Reason.INTERNAL, place((*level.path, element[0])))
         return [rewrite.header(level.data, element, level.implicit, len(dummy)), dummy]
 
-    def _sequence(self, level: Level, element: Element) -> list[bytes] | None:
+    def _content(self, level: Level, element: Element) -> list[bytes] | None:
+        """Content items, of which some go; when none stays, the sequence goes too, where the IOD allows that."""
+        tag, _, _, _, _, items = element
+        tree = level.tree.within(level.data, element, concepts(self._plan.options))
+        inside = level.steps.inside(tag)
+        for item in items or ():
+            if tree.goes(item[0]):
+                self._note_item(level.data, item[0], item[3], inside, level.character_set, tree)
+        if not all(tree.goes(item[0]) for item in items or ()):
+            return self._sequence(level, element, tree)
+        return [rewrite.header(level.data, element, level.implicit, 0)] if tag in content.MAY_BE_EMPTY else []
+
+    def _overlay(self, level: Level, element: Element, elements: Sequence[Element]) -> list[bytes] | None:
+        """An element of an overlay plane, kept when the plane marks a region."""
+        tag, vr, start, value, stop, _ = element
+        if not content.marks_region(level.data, elements, tag):
+            return []
+        if stop - start & 1:
+            raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
+        self.gate.keep[vr](level.data[value:stop])
+        return None
+
+    def _sequence(self, level: Level, element: Element, tree: content.Tree = content.NO_TREE) -> list[bytes] | None:
         """A sequence with its items treated; defined lengths are computed anew, undefined ones stay so."""
         tag, vr, start, value, _, items = element
         data, path = level.data, (*level.path, tag)
-        inner = Level(data, level.steps.inside(tag), level.character_set, level.implicit or vr == UN, path)
+        inner = Level(data, level.steps.inside(tag), level.character_set, level.implicit or vr == UN, path, tree)
         parts: list[bytes] = []
         changed = False
         for begin, first, end, elements in items if items is not None else rewrite.hidden_items(data, element, path):
             out: list[bytes] = []
-            own = inner
+            if tree.goes(begin):
+                changed = True
+                continue
+            own = inner if tree is content.NO_TREE else replace(inner, steps=tree.steps(begin, inner.steps))
             if elements and elements[0][0] <= CHARACTER_SET:
-                own = inner.under(value_of(data, elements, CHARACTER_SET))
+                own = own.under(value_of(data, elements, CHARACTER_SET))
             different = self._level(own, first, end, elements, out)
             changed = changed or different
             parts += rewrite.item(data, begin, first, end, out, different)
@@ -235,6 +279,35 @@ class Treatment:
             raise Doubt(Reason.BAD_DATE, place((*level.path, tag)))
         self.gate.keep[vr](level.data[value:stop])
 
+    def _reduced(self, level: Level, element: Element, action: Action) -> list[bytes] | None:
+        """A date moved by the days of the patient, an age above 89 years capped."""
+        tag, vr, start, value, stop, _ = element
+        raw = level.data[value:stop]
+        if action is AGE:
+            sent: bytes | None = values.capped_ages(raw)
+        else:
+            sent = dates.moved(raw, DATES.get(vr) or dictionary.vr_of(tag), self._days)
+        if sent is None or stop - start & 1:
+            raise Doubt(Reason.BAD_DATE if sent is None else Reason.UNREADABLE, place((*level.path, tag)))
+        if sent == raw.rstrip(PADDING):
+            self.gate.keep[vr](raw)
+            return None
+        return rewrite.value(level.data, element, level.implicit, sent)
+
+    def _private(self, level: Level, element: Element, elements: Sequence[Element], step: Step) -> list[bytes] | None:
+        """A private element: it stays where the plan knows it as safe, with the creator of its block."""
+        assert self._plan.safe is not None
+        found = self._plan.safe.step(level.data, elements, element)
+        if found is None:
+            self._note(level.data, element, step, level.steps, level.character_set)
+            return []
+        safe, vr = found
+        if safe.action is not KEEP:
+            return self._changed(level, element, safe)
+        if element[0] & 0xFFFF >= FIRST_PRIVATE_DATA:
+            self.gate.keep[vr](level.data[element[3] : element[4]])
+        return None
+
     def _uids(self, level: Level, element: Element, step: Step) -> list[bytes] | None:
         """UIDs replaced, several of them one by one; those that the standard registers stay."""
         tag, vr, start, value, stop, _ = element
@@ -249,7 +322,8 @@ class Treatment:
             if one != other:
                 self.gate.original(step.needle, tag, one.encode("latin-1"), b"")
                 self._enter(step, one, other)
-        return rewrite.value(level.data, element, level.implicit, "\\".join(sent).encode("ascii"))
+        written = "\\".join(sent).encode("ascii")
+        return rewrite.value(level.data, element, level.implicit, written + b"\0" * (len(written) % 2))
 
     def _pseudonym(self, level: Level, element: Element, step: Step) -> list[bytes]:
         """A pseudonym by the template. A name may be undecodable: its pseudonym does not depend on it."""
@@ -276,7 +350,15 @@ class Treatment:
 
     # what was taken out
 
-    def _note(self, data: bytes, element: Element, step: Step, steps: Steps, character_set: bytes) -> None:
+    def _note(
+        self,
+        data: bytes,
+        element: Element,
+        step: Step,
+        steps: Steps,
+        character_set: bytes,
+        tree: content.Tree = content.NO_TREE,
+    ) -> None:
         """Tell the gate what is taken out, inside sequences too."""
         tag, _, _, value, stop, items = element
         if items is None:
@@ -284,26 +366,20 @@ class Treatment:
                 self.gate.original(step.needle, tag, data[value:stop], character_set)
             return
         inside = steps.inside(tag)
-        for _, _, _, elements in items:
-            own = value_of(data, elements, CHARACTER_SET) or character_set
-            for nested in elements:
-                self._note(data, nested, inside[nested[0] << 16 | nested[1]], inside, own)
+        for begin, _, _, elements in items:
+            self._note_item(data, begin, elements, inside, character_set, tree)
+
+    def _note_item(
+        self, data: bytes, begin: int, elements: list[Element], inside: Steps, character_set: bytes, tree: content.Tree
+    ) -> None:
+        own, steps = value_of(data, elements, CHARACTER_SET) or character_set, tree.steps(begin, inside)
+        for nested in elements:
+            self._note(data, nested, steps[nested[0] << 16 | nested[1]], steps, own, tree)
 
     def _kept(self) -> Iterator[tuple[int, int, bytes]]:
         """Tag, VR and value of all that stays as it came."""
         for data, elements in self._treated:
-            yield from _walk(data, elements, self._steps)
-
-
-def _walk(data: bytes, elements: Sequence[Element], steps: Steps) -> Iterator[tuple[int, int, bytes]]:
-    for tag, vr, _, value, stop, items in elements:
-        step = steps[tag << 16 | vr]
-        if items is not None and (step.action in (KEEP, RECURSE) or (step.action is DUMMY and step.dummy is None)):
-            inside = steps.inside(tag)
-            for item in items:
-                yield from _walk(data, item[3], inside)
-        elif step.action in (KEEP, CHECK):
-            yield tag, vr, data[value:stop]
+            yield from walk(data, elements, self._steps, self._plan)
 
 
 def read_originals(data: Buffer, elements: list[Element]) -> Originals | None:

@@ -21,7 +21,11 @@ MISSPELT = re.compile(r"^ISO[ _-]?IR[ _-]?(?=[0-9])")
 """ISO IR 100, ISO-IR 100 and the like are common for ISO_IR 100, and cannot mean anything else."""
 DATE = re.compile(r"([0-9]{4})(?:\.?([0-9]{2})(?:\.?([0-9]{2}))?)?")
 TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(\.[0-9]{1,6})?)?)?")
-OFFSET = re.compile(r"[+-][0-9]{4}")
+OFFSET = re.compile(r"-(?:0[0-9]|1[01])[0-5][0-9]|-1200|\+(?:0[0-9]|1[0-3])[0-5][0-9]|\+1400")
+"""From UTC, -1200 to +1400 (PS3.5 section 6.2): what else follows a date is the end of a range."""
+AGE = re.compile(r"([0-9]{1,3})([DWMY])")
+OLDEST = 89
+"""Years; who is older belongs to a group so small that the age alone can tell who it is."""
 DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -150,8 +154,20 @@ def is_readable_date(value: bytes, vr: str) -> bool:
     return all(not text or CHECKS[vr](text) for text in texts)
 
 
+def capped_ages(value: bytes) -> bytes:
+    """An AS, several of them one by one: more than 89 years become 090Y, what is no age is emptied; without padding.
+
+    In days, weeks or months three digits never come to 90 years.
+    """
+    ages = [AGE.fullmatch(text.strip(PADDING)) for text in value.decode("latin-1").split("\\")]
+    capped = ("" if age is None else "090Y" if age[2] == "Y" and int(age[1]) > OLDEST else age[0] for age in ages)
+    return "\\".join(capped).encode("ascii")
+
+
 CHECKS: dict[str, Callable[[str], bool]] = {
     "DA": lambda text: len(text) >= 8 and parse_date(text) is not None,
     "TM": is_time,
     "DT": is_datetime,
+    "SH": lambda text: OFFSET.fullmatch(text) is not None,
 }
+"""By VR what a value must be; the only SH is the Timezone Offset From UTC (0008,0201)."""

@@ -88,9 +88,10 @@ def differences(actual: Dataset, expected: Dataset, path: str = "") -> list[str]
             continue
         one, other = actual.get_item(tag), expected.get_item(tag)
         vrs = effective_vr(one), effective_vr(other)
-        if vrs[0] != vrs[1] and vrs != ("UN", dictionary_vr(tag)):  # pydicom replaces UN with what it knows
+        known = (dictionary_vr(tag), "SQ") if tag.is_private else (dictionary_vr(tag),)
+        if vrs[0] != vrs[1] and (vrs[0] != "UN" or vrs[1] not in known):  # pydicom replaces UN with what it knows
             found.append(f"{where} VR {vrs}")
-        elif is_sequence(tag, vrs[0]):
+        elif is_sequence(tag, vrs[0]) or vrs[1] == "SQ" or _hidden(one) or _hidden(other):
             found += _items(items_of(actual, tag), items_of(expected, tag), where)
         elif _value(one) != _value(other):
             found.append(f"{where} {_value(one)[:40]!r} != {_value(other)[:40]!r}")
@@ -104,6 +105,11 @@ def _items(actual: Any, expected: Any, where: str) -> list[str]:
     for number, (one, other) in enumerate(zip(actual, expected, strict=True)):
         found += differences(one, other, f"{where}[{number}]")
     return found
+
+
+def _hidden(element: Any) -> bool:
+    """Whether a private element of VR UN has items."""
+    return element.tag.is_private and effective_vr(element) == "UN" and _value(element).startswith(b"\xfe\xff\x00\xe0")
 
 
 def _value(element: Any) -> bytes:

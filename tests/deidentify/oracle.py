@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import oracle_dates
+import oracle_private
 import pydicom._uid_dict
 from pydicom import datadict
 from pydicom.dataelem import DataElement, RawDataElement
@@ -107,6 +109,7 @@ class Oracle:
     codes: tuple[tuple[str, str], ...]
     options: tuple[str, ...] = ()
     overrides: dict[str, str] = field(default_factory=dict)
+    shift: tuple[str, int] = ("days", 365)
 
     def clean(self, data_set: Dataset) -> Dataset:
         """A new data set; `data_set` comes fresh from dcmread and is not changed."""
@@ -115,12 +118,13 @@ class Oracle:
         patient_id = self._text(data_set, "PatientID")
         label = "patient" if patient_id else "patient of study"
         self.patient = self._hash(label, patient_id or self.study)
+        self.days = oracle_dates.days(self.key, patient_id, self.study, *self.shift)
         cleaned = self._treat(data_set, "", data_set)
         cleaned.PatientIdentityRemoved = "YES"
         self._declare(data_set, cleaned)
-        cleaned.LongitudinalTemporalInformationModified = (
-            "UNMODIFIED" if "retain_longitudinal_full_dates" in self.options else "REMOVED"
-        )
+        said = {"retain_longitudinal_full_dates": "UNMODIFIED", "retain_longitudinal_modified_dates": "MODIFIED"}
+        chosen = [said[option] for option in self.options if option in said]
+        cleaned.LongitudinalTemporalInformationModified = chosen[0] if chosen else "REMOVED"
         return cleaned
 
     def _declare(self, before: Dataset, cleaned: Dataset) -> None:
@@ -140,8 +144,12 @@ class Oracle:
             raw = data_set.get_item(tag)
             vr = effective_vr(raw)
             verdict = self._verdict(tag, vr, path)
+            if verdict == "private":
+                verdict, vr = oracle_private.verdict(data_set, tag, vr, "retain_uids" in self.options)
             if verdict == "K" and is_sequence(tag, vr):
                 verdict = "items"
+            if verdict == "K" and "AS" in (vr, dictionary_vr(tag)):
+                verdict = "age"
             if verdict == "K":
                 cleaned._dict[tag] = raw
             elif verdict == "items":
@@ -159,6 +167,8 @@ class Oracle:
     def _verdict(self, tag: BaseTag, vr: str, path: str) -> str:
         """X, Z, D, U, K, or: items (treat the items), template."""
         keyword = datadict.keyword_for_tag(tag)
+        if tag.is_private and tag.element and "retain_safe_private" in self.options:
+            return "private"
         if tag.is_private or tag.group in (0, 2, 4) or tag.element == 0:
             return "X"
         if keyword in DECLARED or keyword == LONGITUDINAL:
@@ -168,13 +178,16 @@ class Oracle:
         elif keyword in TEMPLATES:
             return "template" if vr in [*STRINGS, "UN"] else "Z"
         else:
-            verdict = self._by_table(tag, path) or self._by_vr(tag, vr, path)
+            verdict = self._by_table(tag, vr, path) or self._by_vr(tag, vr, path)
         return self._fitting(verdict, tag, vr)
 
-    def _by_table(self, tag: BaseTag, path: str) -> str | None:
+    def _by_table(self, tag: BaseTag, vr: str, path: str) -> str | None:
         row = find_row(tag)
         if row is None:
             return None
+        modified = "retain_longitudinal_modified_dates" in self.options and "modified=C" in row["options"].split()
+        if modified and oracle_dates.movable(digits(tag), vr, dictionary_vr(tag)):
+            return "C"
         return under(self._code(row), self._type(path, tag))
 
     def _code(self, row: dict[str, str]) -> str:
@@ -202,6 +215,8 @@ class Oracle:
         if vr == "PN" or said == "PN":
             return under("X/Z/D", self._type(path, tag))
         if vr in ("DA", "TM", "DT") or said in ("DA", "TM", "DT"):
+            if "retain_longitudinal_modified_dates" in self.options and oracle_dates.movable(digits(tag), vr, said):
+                return "C"
             kept = "retain_longitudinal_full_dates" in self.options
             return under("K" if kept else "X/Z/D", self._type(path, tag))
         if vr == "UI" or said == "UI":
@@ -234,6 +249,11 @@ class Oracle:
         self, verdict: str, data_set: Dataset, raw: RawDataElement | DataElement, vr: str, root: Dataset
     ) -> DataElement | None:
         tag = raw.tag
+        if verdict in ("C", "age"):
+            kind = vr if vr in ("DA", "DT", "TM") else dictionary_vr(tag)
+            text = text_of(raw)
+            text = oracle_dates.age(text) if verdict == "age" else oracle_dates.moved(text, kind, self.days)
+            return DataElement(tag, vr, (text + " " * (len(text) % 2)).encode() if vr == "UN" else text)
         if verdict == "Z":
             return DataElement(tag, vr, Sequence() if vr == "SQ" else None)
         if verdict == "template":
@@ -268,13 +288,7 @@ class Oracle:
         return text.strip(" \0")
 
     def _uids(self, raw: RawDataElement | DataElement, vr: str) -> str | bytes:
-        value = raw.value or b""
-        text = (
-            value.decode("ascii")
-            if isinstance(value, bytes)
-            else "\\".join([value] if isinstance(value, str) else value)
-        )
-        replaced = "\\".join(self.uid(one.strip(" \0")) for one in text.split("\\"))
+        replaced = "\\".join(self.uid(one.strip(" \0")) for one in text_of(raw).split("\\"))
         return replaced.encode() + b"\0" * (len(replaced) % 2) if vr == "UN" else replaced
 
     def uid(self, original: str) -> str:
@@ -340,13 +354,21 @@ def _item(record: dict[str, list]) -> Dataset:
     return item
 
 
+def text_of(raw: RawDataElement | DataElement) -> str:
+    """The text of a value as it is encoded, several values with backslashes between them."""
+    value = raw.value or b""
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return "\\".join([value] if isinstance(value, str) else [str(one) for one in value])
+
+
 def digits(tag: int) -> str:
     return f"{int(tag):08X}"
 
 
 def find_row(tag: BaseTag) -> dict[str, str] | None:
     """The row of the table or of the project's additions; curves and overlays by their groups."""
-    own = {row["tag"]: {"basic": row["code"], "options": ""} for row in facts("additions.csv")}
+    own = {row["tag"]: {"basic": row["code"], "options": row["options"]} for row in facts("additions.csv")}
     if digits(tag) in table():
         return table()[digits(tag)]
     if digits(tag) in own:
@@ -384,7 +406,8 @@ def effective_vr(raw: RawDataElement | DataElement) -> str:
 def items_of(data_set: Dataset, tag: BaseTag) -> list[Dataset]:
     """The items of a sequence, also of one that pydicom's dictionary does not know in Implicit VR."""
     raw = data_set.get_item(tag)
-    if isinstance(raw, RawDataElement) and raw.VR is None and not datadict.dictionary_has_tag(tag):
+    unknown = isinstance(raw, RawDataElement) and raw.VR in (None, "UN")
+    if unknown and not datadict.dictionary_has_tag(tag):
         return list(convert_SQ(raw.value or b"", True, True))
     return list(data_set[tag].value or [])
 

@@ -17,6 +17,7 @@ CHAIN = (
     "EquivalentCodeSequence",
 )
 """Four sequences, one in the other, that the table does not name."""
+TIMEZONE = 0x00080201
 WIDE = {"50xxxxxx": ("50003000", "OW"), "60xx3000": ("60003000", "OW"), "60xx4000": ("60024000", "LT")}
 
 
@@ -67,7 +68,7 @@ def _item(number: int) -> Dataset:
 
 def _plant(data_set: Dataset) -> None:
     for number, (tag, vr) in enumerate(rows(), 1):
-        data_set.add_new(tag, vr, value(vr, number))
+        data_set.add_new(tag, vr, "+0130" if tag == TIMEZONE else value(vr, number))
     block = data_set.private_block(0x0099, "ZWQ00000 BLOCK", create=True)
     block.add_new(1, "PN", "Zwq00000^Pflaume")
     block.add_new(2, "SQ", Sequence([_item(0)]))

@@ -12,6 +12,7 @@ from dicomnode.errors import RulesError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 BASIC = Path(__file__).parents[2] / "rules" / "basic.yaml"
+MODIFIED = "profile: basic\noptions: [retain_longitudinal_modified_dates]\n"
 
 BAD = {
     "": "1: the file is empty; add: profile: basic",
@@ -46,7 +47,15 @@ BAD = {
     "profile: basic\nattributes:\n  SOPInstanceUID: remove": "3: 'SOPInstanceUID: remove' is not possible; "
     "use keep or uid: an instance must have it",
     'profile: basic\nattributes:\n  "(0009,1001)": keep': "3: '(0009,1001): keep' is not possible; "
-    "private attributes are always removed",
+    "private attributes are removed, or kept by option retain_safe_private",
+    "profile: basic\ndates: {shift: days}": "2: 'dates' says how dates are moved, but they are not; "
+    "add option retain_longitudinal_modified_dates",
+    MODIFIED + "dates:\n  shift: day": "4: unknown shift 'day'; did you mean 'days'?",
+    MODIFIED + "dates:\n  range: 29": "4: range must be 30 to 36500 days; write: range: 365",
+    MODIFIED + "dates:\n  range: all": "4: range must be 30 to 36500 days; write: range: 365",
+    MODIFIED + "dates:\n  rang: 365": "4: unknown key 'rang'; did you mean 'range'?",
+    MODIFIED + "attributes: {StudyDate: keep}": "3: 'StudyDate: keep' is not possible; beside moved dates it would "
+    "tell by how much (retain_longitudinal_modified_dates)",
     "profile: basic\nattributes:\n  PixelData: remove": "3: 'PixelData: remove' is not possible; "
     "it is not for the rules to decide",
     "profile: basic\nattributes:\n  StudyDate: uid": "3: 'StudyDate: uid' is not possible; its VR is DA, not UI",

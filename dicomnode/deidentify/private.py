@@ -1,0 +1,105 @@
+"""Private attributes that stay: those of the standard's list of safe ones (PS3.15 Table E.3.10-1), block by block.
+
+A private data element (gggg,xxee) belongs to the private creator at (gggg,00xx) of its own level (PS3.5 section 7.8).
+The list names group, ee and creator. In Explicit VR the file's VR must be the list's; a value of VR UN is read in the
+list's VR, and must fit it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cache
+
+from dicomnode.deidentify.encoded import SQ, UN, Element, vr_code
+from dicomnode.deidentify.plan import Action, Needle, Step
+from dicomnode.deidentify.standard import tables
+
+FIRST_BLOCK = 0x10
+BLOCK = 0x100
+REASON = "Table E.3.10-1 lists it as safe"
+CREATOR = Step(Action.KEEP, reason="the creator of a block of which something stays")
+LO, UI = vr_code("LO"), vr_code("UI")
+WIDTHS = {"US": 2, "SS": 2, "OW": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
+NUMBER = re.compile(rb"[0-9+\-.eE \\\0]*")
+FORMS = {
+    "DS": NUMBER,
+    "IS": NUMBER,
+    "CS": re.compile(rb"[A-Z0-9_ \\\0]*"),
+    "UI": re.compile(rb"[0-9.\\ \0]*"),
+}
+"""The characters of a value that is no free text; another one is not what the list means."""
+NUMERIC = ("US", "SS", "UL", "SL", "FL", "FD", "DS", "IS")
+"""What may stay of an attribute for which the list gives no VR, in Explicit VR."""
+
+
+@cache
+def listed() -> dict[tuple[int, int, bytes], tuple[str, ...]]:
+    """The list: by group, last two digits of the element and creator, the VRs that the value may have."""
+    return {
+        (int(row["group"], 16), int(row["element"], 16), row["creator"].encode("ascii")): (
+            tuple(row["vr"].split("/")) if row["vr"] else NUMERIC
+        )
+        for row in tables.read("safe_private.csv")
+    }
+
+
+class SafePrivate:
+    """Says which private elements stay; pure, and the same at every place of a data set."""
+
+    def __init__(self, retain_uids: bool) -> None:
+        self._retain_uids = retain_uids
+
+    def step(self, data: bytes, elements: Sequence[Element], element: Element) -> tuple[Step, int] | None:
+        """What happens to a private element among those of its level, and its VR; None when it does not stay."""
+        tag, vr = element[0], element[1]
+        number = tag & 0xFFFF
+        if FIRST_BLOCK <= number < BLOCK:
+            return (CREATOR, LO) if self._has_kept(data, elements, element) else None
+        creator = _find(elements, tag & 0xFFFF0000 | number >> 8) if number >> 8 >= FIRST_BLOCK else None
+        if creator is None or creator[1] not in (LO, UN):
+            return None
+        return self._data(tag, vr, _creator(data, creator), data, element)
+
+    def _data(self, tag: int, vr: int, creator: bytes, data: bytes, element: Element) -> tuple[Step, int] | None:
+        allowed = listed().get((tag >> 16, tag & 0xFF, creator), ())
+        if vr == UN and allowed != NUMERIC and allowed:
+            vr = vr_code(allowed[0])
+        letters = chr(vr >> 8) + chr(vr & 0xFF)
+        if letters not in allowed or not _fits(data, element, letters):
+            return None
+        if vr == SQ:
+            return Step(Action.RECURSE, reason=REASON), vr
+        if vr == UI and not self._retain_uids:
+            return Step(Action.UID, Needle.UID, reason=REASON), vr
+        return Step(Action.KEEP, reason=REASON), vr
+
+    def _has_kept(self, data: bytes, elements: Sequence[Element], creator: Element) -> bool:
+        """Whether something stays of the block that the creator reserves."""
+        tag = creator[0]
+        name = _creator(data, creator)
+        first = tag & 0xFFFF0000 | (tag & 0xFF) << 8
+        if creator[1] not in (LO, UN) or creator[5] is not None:
+            return False
+        inside = elements[bisect_left(elements, (first,)) : bisect_left(elements, (first + BLOCK,))]
+        return any(self._data(each[0], each[1], name, data, each) is not None for each in inside)
+
+
+def _find(elements: Sequence[Element], tag: int) -> Element | None:
+    index = bisect_left(elements, (tag,))
+    return elements[index] if index < len(elements) and elements[index][0] == tag else None
+
+
+def _creator(data: bytes, element: Element) -> bytes:
+    return data[element[3] : element[4]].strip(b" \0")
+
+
+def _fits(data: bytes, element: Element, vr: str) -> bool:
+    """Whether the value can be one of this VR."""
+    value, stop, items = element[3:]
+    if items is not None or (stop - value) % 2:
+        return vr == "SQ" and items is not None
+    if vr in FORMS:
+        return FORMS[vr].fullmatch(data, value, stop) is not None
+    return (stop - value) % WIDTHS.get(vr, 1) == 0
