@@ -63,9 +63,10 @@ class Intake:
         open_studies: OpenStudies,
         completion: Completion,
         places: Places,
+        room: Places,
         threads: ThreadPoolExecutor,
         large_threads: ThreadPoolExecutor,
-        room: Places,
+        space: Space,
     ) -> None:
         self._ways = ways
         self.admission = admission
@@ -189,6 +190,14 @@ class Intake:
         if record.study_key:
             self._carry((record.project, record.study_key), received.origin.association)
 
+    def one_copy(self, record: Withheld) -> Withheld:
+        """Of an original that waits already the new copy is deleted: a sender that tries again fills no disk."""
+        before = self.storage.journal.waiting_copy(record)
+        if before is None or before.quarantine == record.quarantine:
+            return record
+        self.quarantine.delete(record.project, record.quarantine)
+        return before
+
     def note(self, outcome: Kept | Withheld | None, received: Received) -> None:
         """Enter what became of a large instance; nothing where it was a duplicate."""
         if isinstance(outcome, Kept):
@@ -216,9 +225,8 @@ class Intake:
 
     def refuse(self, received: Received, error: CannotKeep) -> int:
         """Nothing can be kept safe now: the sender keeps the instance and tries again."""
-        log.error(
-            "instance-refused-storage", project=received.origin.project, peer=received.origin.peer, error=str(error)
-        )
+        tell = log.debug if isinstance(error, NoSpace) else log.error  # that there is no space is said once
+        tell("instance-refused-storage", project=received.origin.project, peer=received.origin.peer, error=str(error))
         return OUT_OF_RESOURCES
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from dicomnode import keep
@@ -83,6 +84,9 @@ class Hub(Protocol):
 
     def check_ready(self) -> None:
         """Raises CannotKeep when there is no room or the journal falls behind."""
+
+    def one_copy(self, record: Withheld) -> Withheld:
+        """The record of this very original that waited before, or this one."""
 
     def note(self, outcome: Kept | Withheld | None, received: Received) -> None:
         """Enter what is durable now."""
@@ -180,7 +184,9 @@ class LargeInstance:
     def _seal(self, writing: Writing, doubt: Doubt, chunks: Iterator[Buffer]) -> Withheld:
         originals = doubt.originals or writing.stream.originals
         record = keep.withheld(self._way, self._received, doubt, originals, "", time.time())
-        return self._hub.quarantine.seal(record, self._received, writing.original(chunks))
+        digest = keep.Digest(self._way)
+        sealed = self._hub.quarantine.seal(record, self._received, digest.over(writing.original(chunks)))
+        return self._hub.one_copy(replace(sealed, received_digest=digest.value()))
 
 
 def clean(hub: Hub, way: Way, instance_key: str, writing: Writing, chunks: Iterator[Buffer]) -> Kept | None:

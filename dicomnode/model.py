@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 Buffer = bytes | bytearray | memoryview
 
@@ -98,12 +99,16 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What the C-STORE command and its presentation context say of an instance; identified."""
+    """What the C-STORE command and its presentation context say of an instance; identified.
+
+    `began` is when the command came, as time.perf_counter() tells it.
+    """
 
     origin: Origin
     sop_class: str
     sop_uid: str
     transfer_syntax: str
+    began: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +257,26 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerTls:
+    """How a peer proves who it is over TLS, and what we show it (PEM files).
+
+    Its certificate has this hex SHA-256 `fingerprint`; where that is empty, `ca` signed it and it has this `name`.
+    """
+
+    ca: Path | None
+    certificate: Path | None
+    key: Path | None
+    fingerprint: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """A remote application entity; `addresses` may call us under its AE title."""
+    """A remote application entity; `addresses` may call us under its AE title; with `tls`, over TLS alone."""
 
     name: str
     ae_title: str
     host: str
     port: int
     addresses: tuple[str, ...]
+    tls: PeerTls | None = None

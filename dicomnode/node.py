@@ -35,14 +35,14 @@ from dicomnode.outbox import Outbox
 from dicomnode.places import Places
 from dicomnode.quarantine import Quarantine
 from dicomnode.retrieve import Report, Request, Retriever
+from dicomnode.space import Space
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
-from dicomnode.space import Space
 from dicomnode.store.lock import StorageLock
 from dicomnode.studies import OpenStudies
+from dicomnode.watch import Watch
 from dicomnode.ways import Way
 
-from dicomnode.watch import Watch
 log = structlog.get_logger()
 
 STORAGE_THREADS = 8
@@ -80,10 +80,10 @@ class Node:
             Outbox(directory / "outbox", keys), Quarantine(directory / "quarantine", keys), self._journal, self._book
         )
         self._closing.callback(self._storage.outbox.close)
-        self._connect_rooms()
-        await asyncio.to_thread(self._recover)
         self._space = Space(directory, settings.storage.min_free)
         self._space.look()
+        self._connect_rooms()
+        await asyncio.to_thread(self._recover)
         if not listen:
             return
         await self._completion.resume()
@@ -161,18 +161,14 @@ class Node:
             Places(settings.queue.bytes),
             self._threads,
             self._large_threads,
+            self._space,
         )
-        self._server = Server(settings.node.ae_title, self._intake, self._limits())
+        self._server = Server(settings.node.ae_title, self._intake, self._limits(), room=self._intake.room)
         self.custody = Custody(self._ways, self._intake, settings.node.whole)
 
     def _limits(self) -> Limits:
         node, timeouts = self.settings.node, self.settings.timeouts
         return Limits(
-            self._space,
-        )
-        self._server = Server(settings.node.ae_title, self._intake, self._limits(), room=self._intake.room)
-        self._outside = Outside(
-            View(settings, self._journal, self._intake, self._server, self._open, self._completion.forwarders)
             associations=node.associations,
             per_address=node.associations_per_address,
             pdu=node.pdu,

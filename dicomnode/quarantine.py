@@ -69,6 +69,7 @@ class Quarantine:
                 length = self._write(fd, w, received, parts)
                 disk.sync(fd)
             disk.rename(unfinished, path)
+            unfinished = path  # a file that was refused must not be found at the next start
             disk.sync_directory(folder)
         except BaseException:
             with suppress(CannotKeep):

@@ -296,6 +296,17 @@ class Journal:
             statement = statement.where(table.study_key == study_key)
         return [_withheld(row) for row in self._all(statement)]
 
+    def waiting_copy(self, w: Withheld) -> Withheld | None:
+        """Another waiting record of the same original (instance key and digest), committed or not."""
+        queued = self._withheld.get((w.project, w.instance_key))
+        if queued and queued[OF_WITHHELD.received_digest] == w.received_digest:
+            return _withheld(queued)
+        table = schema.withheld.c
+        like = (table.instance_key == w.instance_key, table.received_digest == w.received_digest)
+        chosen = select(*(table[name] for name in WITHHELD)).where(table.project == w.project, table.fate == "", *like)
+        rows = self._all(chosen.limit(1))
+        return _withheld(rows[0]) if rows else None
+
     def ended_list(self, project: str | None = None) -> list[tuple[Withheld, Fate, float]]:
         """Withheld instances that wait no longer: what became of each and when, the latest last."""
         table = schema.withheld.c

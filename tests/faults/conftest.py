@@ -1,0 +1,28 @@
+"""Fixtures of the fault tests: a node in this process, so that its disk and its clock can be spoilt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "e2e"))  # chain.py and planting.py
+
+from machine import Machine
+
+
+@pytest.fixture
+async def machine(tmp_path: Path, free_port: Callable[[], int]) -> AsyncIterator[Callable[..., Machine]]:
+    """Makes nodes: `await machine(research=port, **settings of a section)`; they run until the test ends."""
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str = "node", *, research: int | None = None, **settings: Any) -> Machine:
+            made = Machine(tmp_path / name, research or free_port(), **settings)
+            stack.push_async_callback(made.stop)
+            return await made.start()
+
+        yield start
