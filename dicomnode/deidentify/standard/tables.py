@@ -45,12 +45,16 @@ def read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def _options(text: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in text.split())
+
+
 @cache
 def rows() -> dict[str, Row]:
     """Table E.1-1 by tag: eight hexadecimal digits, x for any, or the word private."""
     found = {}
     for record in read("table.csv"):
-        options = dict(pair.split("=", 1) for pair in record["options"].split())
+        options = _options(record["options"])
         tag = record["tag"]
         found[tag] = Row(tag, record["keyword"], record["vr"], record["basic"], options, record["name"], "Table E.1-1")
     return found
@@ -60,7 +64,9 @@ def rows() -> dict[str, Row]:
 def additions() -> dict[str, Row]:
     """What is treated beyond the table, in the table's form."""
     return {
-        record["tag"]: Row(record["tag"], record["keyword"], "", record["code"], {}, "", record["reason"])
+        record["tag"]: Row(
+            record["tag"], record["keyword"], "", record["code"], _options(record["options"]), "", record["reason"]
+        )
         for record in read("additions.csv")
     }
 
@@ -71,7 +77,8 @@ def row_of(tag: int) -> Row | None:
     found = rows().get(digits) or additions().get(digits)
     if found is None and digits[0] in "56" and digits[1] == "0":
         wide = f"{digits[:2]}xx"
-        found = rows().get(wide + digits[4:]) or rows().get(wide + "xxxx") or additions().get(wide + "xxxx")
+        by_element, others = wide + digits[4:], wide + "xxxx"
+        found = rows().get(by_element) or additions().get(by_element) or rows().get(others) or additions().get(others)
     return found
 
 
