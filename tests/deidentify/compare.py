@@ -88,8 +88,8 @@ def differences(actual: Dataset, expected: Dataset, path: str = "") -> list[str]
             continue
         one, other = actual.get_item(tag), expected.get_item(tag)
         vrs = effective_vr(one), effective_vr(other)
-        known = (dictionary_vr(tag), "SQ") if tag.is_private else (dictionary_vr(tag),)
-        if vrs[0] != vrs[1] and (vrs[0] != "UN" or vrs[1] not in known):  # pydicom replaces UN with what it knows
+        known = tag.is_private or vrs[1] == dictionary_vr(tag)  # pydicom replaces UN with what it knows
+        if vrs[0] != vrs[1] and not (vrs[0] == "UN" and known):
             found.append(f"{where} VR {vrs}")
         elif is_sequence(tag, vrs[0]) or vrs[1] == "SQ" or _hidden(one) or _hidden(other):
             found += _items(items_of(actual, tag), items_of(expected, tag), where)
