@@ -3,6 +3,7 @@
 # make lint     ruff, mypy, import-linter
 # make install  make .venv with the command dicomnode in it, and nothing else
 # make bench    measure instances per second beside Orthanc and DCMTK
+# make bench-deidentify   CPU of the engine beside other Python programs; installs them in the cache directory
 # make docs     print docs/conformance.md anew
 # make clean    remove the virtual environment and caches
 
@@ -15,7 +16,7 @@ define need-python
 @test -n "$(PYTHON)" || { echo "dicomnode needs Python 3.11 or later; install python3 (Debian 12 and Ubuntu 24.04 have it)" >&2; exit 1; }
 endef
 
-.PHONY: help demo install test lint bench docs clean
+.PHONY: help demo install test lint bench bench-deidentify docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +41,9 @@ lint: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	@sh tools/peers.sh
 	@PATH="$$PATH:/usr/sbin" $(BIN)/python benchmarks/throughput.py $(ARGS)
+
+bench-deidentify: $(VENV)/.ready-dev
+	@$(BIN)/python benchmarks/deidentify.py $(ARGS)
 
 docs: $(VENV)/.ready
 	@$(BIN)/dicomnode rules conformance rules/basic.yaml > docs/conformance.md
