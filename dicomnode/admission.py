@@ -1,4 +1,4 @@
-"""Who may open an association: calling AE title and address name the peer, the called AE title names the project."""
+"""Who may open an association: calling AE title, address and certificate name the peer, the called one the project."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
+from dicomnode.dimse import tls
 from dicomnode.dimse.scp import Rejection
 from dicomnode.model import Origin, Peer
 
@@ -56,25 +57,37 @@ class Admission:
         self._projects = projects
         self._numbers = count(1)
 
-    def judge(self, calling: str, called: str, address: str) -> Origin | Rejection:
-        """The origin of an admitted association, or why it is rejected (PS3.8 9.3.4)."""
+    def judge(self, calling: str, called: str, address: str, certificate: bytes | None = None) -> Origin | Rejection:
+        """The origin of an admitted association, or why it is rejected (PS3.8 9.3.4).
+
+        `certificate` (DER) is what the caller showed over TLS, its signature checked; None in clear.
+        """
         project = self._projects.get(called)
         if project is None:
             return Rejection(1, 1, CALLED_UNKNOWN, "called AE title not recognised")
         known = self.callers.get(calling)
         if not known:
             return Rejection(1, 1, CALLING_UNKNOWN, "calling AE title not recognised")
-        caller = _at_address(known, address)
-        if caller is None:
+        here = _at_address(known, address)
+        if not here:
             return Rejection(1, 1, NO_REASON, "address does not belong to the calling AE title")
+        caller = next((each for each in here if _shows(each.peer, certificate)), None)
+        if caller is None:
+            why = "must call over TLS" if certificate is None else "the certificate is not the peer's"
+            return Rejection(1, 1, NO_REASON, why)
         return Origin(project, caller.peer.name, calling, called, address, next(self._numbers))
 
 
-def _at_address(callers: list[Caller], address: str) -> Caller | None:
+def _shows(peer: Peer, certificate: bytes | None) -> bool:
+    """A peer with TLS never calls in clear, and shows its own certificate."""
+    return peer.tls is None or (certificate is not None and tls.matches(peer.tls, certificate))
+
+
+def _at_address(callers: list[Caller], address: str) -> list[Caller]:
     try:
         ip = ipaddress.ip_address(address.split("%")[0])
     except ValueError:
-        return None
+        return []
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
-    return next((c for c in callers if any(ip in network for network in c.networks)), None)
+    return [caller for caller in callers if any(ip in network for network in caller.networks)]

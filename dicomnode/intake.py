@@ -84,9 +84,9 @@ class Intake:
         self._carried: dict[int, Key] = {}
         self._owners: dict[tuple[str, str], str] = {}
 
-    def admit(self, calling: str, called: str, address: str) -> Origin | Rejection:
+    def admit(self, calling: str, called: str, address: str, certificate: bytes | None) -> Origin | Rejection:
         """Judge a caller before the association is accepted."""
-        return self.admission.judge(calling, called, address)
+        return self.admission.judge(calling, called, address, certificate)
 
     def opened(self, origin: Origin) -> None:
         """An association was accepted."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.rules import load
 from dicomnode.dimse.scp import Limits, Server
 from dicomnode.dimse.sender import Patience as Deadlines
+from dicomnode.dimse.tls import client_context, server_context
 from dicomnode.errors import CannotListen, ConfigError, DicomnodeError, KeyFileError
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.intake import Intake, Storage
@@ -57,13 +59,14 @@ class Node:
         self.settings = settings
         self._closing = ExitStack()
         self._stop = asyncio.Event()
-        self.port = 0
+        self.port = self.tls_port = 0
 
     async def start(self, *, listen: bool = True) -> None:
         """Open the storage directory, recover what a crash left, and listen. Raises DicomnodeError."""
         settings = self.settings
         directory = settings.storage.directory
         disk.make_directory(directory)
+        self._tls = self._read_certificates()
         self._closing.enter_context(StorageLock(directory))
         self._threads = ThreadPoolExecutor(STORAGE_THREADS, "storage")
         self._closing.callback(self._threads.shutdown)
@@ -94,10 +97,20 @@ class Node:
     async def _listen(self) -> int:
         node = self.settings.node
         try:
-            return await self._server.listen(node.bind, node.port)
+            return await self._server.listen(bind, port, tls)
         except OSError as error:
             raise CannotListen(
-                f"cannot listen on {node.bind} port {node.port}: {os.strerror(error.errno or 0)}",
+        if self._tls is None or node.tls.port is not None:
+            port = await self._bind(node.port, None)
+            if self._tls is not None:
+                self.tls_port = await self._bind(node.tls.port or 0, self._tls)
+            return port
+        self.tls_port = await self._bind(node.port, self._tls)
+        return self.tls_port
+
+    async def _bind(self, port: int, tls: ssl.SSLContext | None) -> int:
+        bind = self.settings.node.bind
+                f"cannot listen on {bind} port {port}: {os.strerror(error.errno or 0)}",
                 "stop what uses the port, or change node.bind or node.port",
             ) from None
 
@@ -105,6 +118,14 @@ class Node:
         path = self.settings.key_file(project)
         if self.settings.projects[project].key_file is not None:
             return load_key(path)
+    def _read_certificates(self) -> ssl.SSLContext | None:
+        """What those who call over TLS are shown. Raises ConfigError when any file of TLS cannot be used."""
+        for peer in self.settings.peers.values():
+            if peer.tls is not None:
+                client_context(peer.tls)
+        tls = self.settings.node.tls
+        return server_context(tls.certificate, tls.key, tls.ca) if tls.certificate and tls.ca else None
+
         directory = self.settings.storage.directory
         kept = any((directory / room / project).exists() for room in ("outbox", "quarantine"))
         if not path.exists() and (kept or self._journal.studies(project=project)):

@@ -19,6 +19,7 @@ from dicomnode.config.sections import (
     MetricsSettings,
     MqttSettings,
     NodeSettings,
+    PeerSettings,
     ProjectSettings,
     QueueSettings,
     StorageSettings,
@@ -26,7 +27,7 @@ from dicomnode.config.sections import (
     key_file,
 )
 from dicomnode.errors import ConfigError
-from dicomnode.model import Peer
+from dicomnode.model import Peer, PeerTls
 
 __all__ = [
     "ForwardSettings",
@@ -69,6 +70,14 @@ class Settings:
         return self.projects[project].key_file or key_file(self.storage.directory, project)
 
 
+def _tls(file: File, peer: PeerSettings) -> PeerTls | None:
+    """What is ours is by default the node's."""
+    tls, ours = peer.tls, peer.tls if peer.tls.certificate else file.node.tls
+    if not tls.on:
+        return None
+    return PeerTls(tls.ca, ours.certificate, ours.key, tls.fingerprint or "", tls.name or peer.host)
+
+
 def load(path: Path) -> Settings:
     """Read and check a configuration file; raises ConfigError with one line `FILE:LINE: what; hint`."""
     try:
@@ -89,7 +98,7 @@ def parse(content: bytes, path: Path) -> Settings:
         raise explain(document, error) from None
     check(document, file)
     peers = {
-        name: Peer(name, peer.ae_title, peer.host, peer.port, peer.addresses or (peer.host,))
+        name: Peer(name, peer.ae_title, peer.host, peer.port, peer.addresses or (peer.host,), _tls(file, peer))
         for name, peer in file.peers.items()
     }
     return Settings(

@@ -19,6 +19,9 @@ def check(document: Document, file: File) -> None:
     for name, project in file.projects.items():
         _names(document, file, name, project)
     _titles_differ(document, file)
+    if file.node.port and file.node.tls.port == file.node.port:
+        hint = "leave it out: then that port speaks TLS"
+        raise document.error(("node", "tls", "port"), "node.tls.port is node.port", hint)
     if file.queue.bytes < file.node.whole:
         place: Place = ("queue", "bytes") if file.queue.bytes != type(file.queue)().bytes else ("node", "whole")
         raise document.error(place, "queue.bytes is smaller than node.whole", "no instance of that size would fit")
@@ -41,6 +44,9 @@ def _names(document: Document, file: File, name: str, project: ProjectSettings) 
     here: Place = ("projects", name)
     if project.source:
         _known(document, file, (*here, "source"), project.source)
+        if file.peers[project.source].tls.on and file.node.tls.certificate is None:
+            what = f"peers.{project.source}.tls is set, but node.tls is not"
+            raise document.error(("peers", project.source, "tls"), what, "it could not send over TLS what is retrieved")
     if not project.destinations:
         raise document.error(
             (*here, "destinations"), f"projects.{name}.destinations is empty", "name at least one peer"

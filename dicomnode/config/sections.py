@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
-from pydantic.fields import FieldInfo
 
 from dicomnode.config.values import (
     AETitle,
     ClientId,
     Count,
     FilePath,
+    Fingerprint,
     Host,
     ListenPort,
     Name,
     Port,
     Seconds,
     Size,
+    SubjectName,
     Topic,
     host,
     shown,
@@ -42,6 +42,59 @@ class Section(BaseModel):
         return {} if value is None else value
 
 
+def _changed(section: Section) -> bool:
+    """Whether any key has another value than its default."""
+    return any(getattr(section, name) != field.default for name, field in type(section).model_fields.items())
+
+
+class NodeTlsSettings(Section):
+    """TLS for those who call us; off without a `certificate`. On `port`, or on the node's only port without one.
+
+    Callers show a certificate that `ca` signed. A `key` that is not given stands in the certificate's file.
+    """
+
+    port: ListenPort | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+    ca: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _sensible(self) -> NodeTlsSettings:
+        if self.certificate is None and _changed(self):
+            raise ValueError("certificate: must be given, or nobody can call over TLS")
+        if self.certificate is not None and self.ca is None:
+            raise ValueError("ca: must be given: it says whose certificates callers may show")
+        return self
+
+
+class PeerTlsSettings(Section):
+    """TLS to and from a peer; off without `ca` and `fingerprint`. `certificate` is ours, by default the node's.
+
+    The peer's certificate has this `fingerprint`, or else this `name` (by default the peer's host).
+    """
+
+    ca: FilePath | None = None
+    fingerprint: Fingerprint | None = None
+    name: SubjectName | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+
+    @property
+    def on(self) -> bool:
+        """Whether this peer is spoken to over TLS."""
+        return bool(self.ca or self.fingerprint)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> PeerTlsSettings:
+        if not self.on and _changed(self):
+            raise ValueError("ca: must be given, or fingerprint: without them the peer is not known")
+        if self.name and self.fingerprint:
+            raise ValueError("name: is of no use with a fingerprint")
+        if self.key and not self.certificate:
+            raise ValueError("key: goes together with certificate")
+        return self
+
+
 class NodeSettings(Section):
     """Our own application entity and what its associations may use; sizes are bytes."""
 
@@ -52,6 +105,7 @@ class NodeSettings(Section):
     associations_per_address: Count = 32
     pdu: Size = MIB
     whole: Size = 8 * MIB
+    tls: NodeTlsSettings = NodeTlsSettings()
 
     @model_validator(mode="after")
     def _sensible(self) -> NodeSettings:
@@ -100,6 +154,7 @@ class PeerSettings(Section):
     host: Host
     port: Port
     addresses: tuple[Annotated[str, BeforeValidator(_address)], ...] = ()
+    tls: PeerTlsSettings = PeerTlsSettings()
 
 
 class CompletionSettings(Section):
@@ -178,7 +233,7 @@ class MqttSettings(Section):
 
     @model_validator(mode="after")
     def _sensible(self) -> MqttSettings:
-        if self.host is None and any(getattr(self, name) != field.default for name, field in _fields(self)):
+        if self.host is None and _changed(self):
             raise ValueError("host: must be given, or nothing is published")
         if self.password_file and not self.username:
             raise ValueError("username: must be given with password_file")
@@ -200,10 +255,6 @@ class MetricsSettings(Section):
 
     bind: Host = "127.0.0.1"
     port: ListenPort | None = None
-
-
-def _fields(section: Section) -> Iterable[tuple[str, FieldInfo]]:
-    return type(section).model_fields.items()
 
 
 class File(Section):

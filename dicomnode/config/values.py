@@ -159,6 +159,22 @@ def _path(value: object) -> Path:
     return Path(text).expanduser()
 
 
+def fingerprint(value: object) -> str:
+    """The SHA-256 of a certificate as lower-case hex digits; colons and capitals as openssl writes them are fine."""
+    text = _text(value).replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise ValueError(f"must be the SHA-256 of a certificate in 64 hex digits, not {shown(value)}")
+    return text
+
+
+def subject_name(value: object) -> str:
+    """A name that stands in a certificate: host name, address or common name."""
+    text = _text(value).strip()
+    if not text or len(text) > 253 or not text.isprintable():
+        raise ValueError(f"must be a name as it stands in a certificate, not {shown(value)}")
+    return text
+
+
 AETitle = Annotated[str, BeforeValidator(ae_title)]
 Host = Annotated[str, BeforeValidator(host)]
 Port = Annotated[int, _whole(1, 65535, "a port")]
@@ -166,6 +182,8 @@ ListenPort = Annotated[int, _whole(0, 65535, "a port")]
 Count = Annotated[int, _whole(1, 1_000_000, "a number")]
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Size = Annotated[int, BeforeValidator(size)]
+Fingerprint = Annotated[str, BeforeValidator(fingerprint)]
+SubjectName = Annotated[str, BeforeValidator(subject_name)]
 Name = Annotated[str, BeforeValidator(name)]
 Topic = Annotated[str, BeforeValidator(topic)]
 ClientId = Annotated[str, BeforeValidator(client_id)]

@@ -80,6 +80,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
 
     def __init__(self, hall: Hall) -> None:
         self.address = ""
+        self.certificate: bytes | None = None
         self.origin: Origin | None = None
         self._hall = hall
         self._loop = asyncio.get_running_loop()
@@ -107,6 +108,8 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         name = self._transport.get_extra_info("peername")
         self.address = name[0].removeprefix("::ffff:") if name else ""
+        tls = self._transport.get_extra_info("ssl_object")
+        self.certificate = tls.getpeercert(True) if tls is not None else None
         self._hall.entered(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:

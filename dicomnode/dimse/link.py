@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
+from dicomnode.dimse.tls import why as why_tls
 from dicomnode.errors import PeerUnreachable
 from dicomnode.model import Buffer, Peer
 from dicomnode.upper_layer import Abort, Connection, DataSet, Event, Failure, Lost, Release, Role, State
@@ -24,7 +25,7 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 def why(error: OSError) -> str:
     """Why a connection could not be made, in the system's words."""
     if isinstance(error, ssl.SSLError):
-        return f"TLS failed with {error.reason or 'no reason'}"
+        return why_tls(error)
     if isinstance(error, socket.gaierror) or error.errno is None:
         return error.strerror or "no address"
     return os.strerror(error.errno)
@@ -82,7 +83,7 @@ class Link(asyncio.BufferedProtocol):
                         lambda: cls(peer, None if tls else sock),
                         sock=sock,
                         ssl=tls,
-                        server_hostname=peer.host if tls else None,
+                        server_hostname=(peer.tls.name if peer.tls else peer.host) if tls else None,
                     )
                 except BaseException:
                     sock.close()

@@ -9,6 +9,7 @@ from collections import Counter
 import structlog
 
 from dicomnode.dimse.association import AcceptedAssociation
+from dicomnode.dimse.door import Door
 from dicomnode.dimse.service import (
     CALLED_NOT_RECOGNIZED,
     CALLING_NOT_RECOGNIZED,
@@ -51,7 +52,6 @@ class Server:
         service: Service,
         limits: Limits,
         *,
-        tls: ssl.SSLContext | None = None,
         room: Room | None = None,
     ) -> None:
         self.ae_title = ae_title
@@ -61,8 +61,7 @@ class Server:
         self.refusing = False
         # One receive buffer for all: each receive is taken in before the next begins.
         self.buffer = memoryview(bytearray(RECEIVE_BUFFER))
-        self._tls = tls
-        self._server: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server | Door] = []
         self._connections: dict[AcceptedAssociation, None] = {}
         self._associations: dict[AcceptedAssociation, None] = {}
         self._addresses: Counter[str] = Counter()
@@ -78,30 +77,42 @@ class Server:
     @property
     def listening(self) -> bool:
         """Whether new associations are taken."""
-        return self._server is not None and self._server.is_serving() and not self._draining
+        return bool(self._listeners) and all(each.is_serving() for each in self._listeners) and not self._draining
 
-    async def listen(self, host: str, port: int) -> int:
-        """Bind and accept; returns the port, which the system chooses when `port` is 0. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: AcceptedAssociation(self),
-            host,
-            port,
-            backlog=BACKLOG,
-            ssl=self._tls,
-            ssl_handshake_timeout=self.limits.handshake if self._tls else None,
-        )
-        self._empty.set()
-        self._watch()
-        bound: int = self._server.sockets[0].getsockname()[1]
-        _log.info("listening", ae_title=self.ae_title, port=bound)
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Bind and accept, in clear or over TLS; returns the port, which the system chooses when `port` is 0.
+
+        May be called again for another port. Raises OSError.
+        """
+        if tls is None:
+            bound = await self._listen_in_clear(host, port)
+        else:
+            door = Door(lambda: AcceptedAssociation(self), tls, self.limits.handshake, self._most_connections)
+            bound = door.open(host, port)
+            self._listeners.append(door)
+        if self._tick is None:
+            self._empty.set()
+            self._watch()
+        _log.info("listening-tls" if tls else "listening", ae_title=self.ae_title, port=bound)
         return bound
+
+    async def _listen_in_clear(self, host: str, port: int) -> int:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: AcceptedAssociation(self), host, port, backlog=BACKLOG)
+        self._listeners.append(server)
+        bound: int = server.sockets[0].getsockname()[1]
+        return bound
+
+    @property
+    def _most_connections(self) -> int:
+        """How many connections may be without an association."""
+        return max(16, 2 * self.limits.associations)
 
     async def drain(self, seconds: float) -> None:
         """Accept no more; let open associations finish, then answer 0xA700, then abort. Returns when all ended."""
         self._draining = True
-        if self._server is not None:
-            self._server.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in [each for each in self._connections if each not in self._associations]:
             connection.drop()
         await self._wait_empty(seconds)
@@ -113,8 +124,8 @@ class Server:
     def abort(self) -> None:
         """Accept no more and abort every association; instances being kept are still finished."""
         self._draining = self.refusing = True
-        if self._server is not None:
-            self._server.close()
+        for listener in self._listeners:
+            listener.close()
         if self._tick is not None:
             self._tick.cancel()
         for connection in list(self._connections):
@@ -142,7 +153,7 @@ class Server:
     def entered(self, association: AcceptedAssociation) -> None:
         """Beyond twice the number of associations, the oldest connection without one has to go."""
         self._connections[association] = None
-        if len(self._connections) - len(self._associations) > max(16, 2 * self.limits.associations):
+        if len(self._connections) - len(self._associations) > self._most_connections:
             oldest = next(each for each in self._connections if each not in self._associations)
             _log.info("connection-dropped", address=oldest.address, why="too many connections without association")
             oldest.drop()
@@ -177,7 +188,7 @@ class Server:
         if self._draining:
             return Rejection(2, 3, 1, "shutting down")
         try:
-            answer = self.service.admit(request.calling, request.called, association.address)
+            answer = self.service.admit(request.calling, request.called, association.address, association.certificate)
         except Exception as error:  # noqa: BLE001 - whatever the service raises, the peer gets an answer
             _log.error("admit-failed", why=type(error).__name__)
             return Rejection(2, 1, 1, "internal error")

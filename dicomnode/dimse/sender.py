@@ -10,7 +10,8 @@ from dicomnode.dimse.link import MAX_PDU, Link
 from dicomnode.dimse.refusals import rejected
 from dicomnode.dimse.status import SUCCESS, describe
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE, VERIFICATION
-from dicomnode.errors import PeerUnreachable, PermanentError
+from dicomnode.dimse.tls import client_context
+from dicomnode.errors import ConfigError, PeerUnreachable, PermanentError
 from dicomnode.model import Buffer, Peer
 from dicomnode.upper_layer import (
     MAX_CONTEXTS,
@@ -63,11 +64,11 @@ class Sender:
     ) -> Sender:
         """Open an association with one presentation context per (SOP class, transfer syntax), at most 128.
 
-        Raises PeerUnreachable or PeerRejected.
+        Over TLS where the peer has it, or with a context of the caller's. Raises PeerUnreachable or PeerRejected.
         """
         if not 0 < len(contexts) <= MAX_CONTEXTS:
             raise ValueError("an association has 1 to 128 presentation contexts")
-        link = await Link.open(peer, patience.connect, tls)
+        link = await Link.open(peer, patience.connect, tls or _tls(peer))
         sender = cls(link, peer, patience)
         try:
             await sender._associate(calling, contexts)
@@ -154,6 +155,14 @@ class Sender:
             self._link.connection.abort()
             self._link.flush()
         self._link.cut()
+
+
+def _tls(peer: Peer) -> ssl.SSLContext | None:
+    """Read anew for each call: certificates are renewed while the node runs."""
+    try:
+        return client_context(peer.tls) if peer.tls else None
+    except ConfigError as error:
+        raise PeerUnreachable(f"{peer.name} cannot be called: {error.what}", error.hint) from None
 
 
 async def echo(

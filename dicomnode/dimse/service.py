@@ -91,8 +91,8 @@ class InstanceStream(Protocol):
 class Service(Protocol):
     """What the node does with associations and instances; everything is called on the event loop."""
 
-    def admit(self, calling: str, called: str, address: str) -> Origin | Rejection:
-        """Who that is, or how the association is to be refused."""
+    def admit(self, calling: str, called: str, address: str, certificate: bytes | None) -> Origin | Rejection:
+        """Who that is, or how the association is to be refused; `certificate` (DER) is what was shown over TLS."""
 
     def opened(self, origin: Origin) -> None:
         """The association was accepted."""

@@ -18,6 +18,7 @@ from pynetdicom.association import Association
 from dicomnode.dimse.link import why
 from dicomnode.dimse.refusals import rejected
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from dicomnode.dimse.tls import client_context
 from dicomnode.errors import PeerUnreachable, PermanentError
 from dicomnode.model import Peer
 
@@ -113,9 +114,16 @@ class Session:
         contexts = [build_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in self._abstract_syntaxes]
         where = f"{self.peer.name} ({self.peer.host}:{self.peer.port})"
         handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_ESTABLISHED, self._opened)]
+        tls = (client_context(self.peer.tls), self.peer.tls.name) if self.peer.tls else None
         try:
             association = ae.associate(
-                self.peer.host, self.peer.port, contexts, self.peer.ae_title, _MAX_PDU, evt_handlers=handlers
+                self.peer.host,
+                self.peer.port,
+                contexts,
+                self.peer.ae_title,
+                _MAX_PDU,
+                tls_args=tls,
+                evt_handlers=handlers,
             )
         except OSError as error:
             raise PeerUnreachable(f"{where} cannot be reached: {why(error)}", "check host and port") from None

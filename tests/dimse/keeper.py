@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,8 +53,10 @@ class Keeper:
     open: list[int] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
     count: int = 0
+    certificates: list[bytes | None] = field(default_factory=list)
 
-    def admit(self, calling: str, called: str, address: str) -> Origin | Rejection:
+    def admit(self, calling: str, called: str, address: str, certificate: bytes | None = None) -> Origin | Rejection:
+        self.certificates.append(certificate)
         if calling in self.refused:
             return self.refused[calling]
         self.count += 1
@@ -81,10 +84,12 @@ class Keeper:
 
 
 @asynccontextmanager
-async def serving(keeper: Keeper, limits: Limits = WHOLE, **arguments: Any) -> AsyncIterator[tuple[Server, int]]:
+async def serving(
+    keeper: Keeper, limits: Limits = WHOLE, *, tls: ssl.SSLContext | None = None, **arguments: Any
+) -> AsyncIterator[tuple[Server, int]]:
     """A server on a free loopback port; aborted in the end."""
     server = Server("DICOMNODE", keeper, limits, **arguments)
-    port = await server.listen("127.0.0.1", 0)
+    port = await server.listen("127.0.0.1", 0, tls)
     try:
         yield server, port
     finally:
