@@ -31,6 +31,7 @@ from dicomnode.space import NoSpace, Space
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key, OpenStudies
+from dicomnode.tally import Arrivals
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -74,15 +75,16 @@ class Intake:
         self._open = open_studies
         self._completion = completion
         self.places = places
+        self.room = room
         self._threads = threads
         self.large_threads = large_threads
-        self.quarantine = storage.quarantine
-        self.room = room
-        self.leases = Leases(storage.outbox)
         self._space = space
+        self.quarantine = storage.quarantine
+        self.leases = Leases(storage.outbox)
         self._turns = Turns()
         self._carried: dict[int, Key] = {}
         self._owners: dict[tuple[str, str], str] = {}
+        self.arrivals = Arrivals()
 
     def admit(self, calling: str, called: str, address: str, certificate: bytes | None) -> Origin | Rejection:
         """Judge a caller before the association is accepted."""
@@ -99,6 +101,10 @@ class Intake:
 
     async def store(self, received: Received, data: bytearray) -> int:
         """Take an instance that was held whole; the status to answer."""
+        with self.arrivals.whole(received.began, len(data)):
+            return await self._store(received, data)
+
+    async def _store(self, received: Received, data: bytearray) -> int:
         way = self._ways[received.origin.project]
         key = way.keys.journal_key("instance", received.sop_uid)
         async with self.places.place(), self.turn(way.project, key):
@@ -114,17 +120,22 @@ class Intake:
         return LargeInstance(self, self._ways[received.origin.project], received)
 
     async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> None:
+        begin = time.perf_counter()
         try:
             cleaned = self._clean(way, received, data)
+            self.arrivals.clean.add(time.perf_counter() - begin)
             if self.storage.journal.known(way.project, key) is not None:
                 digest, _ = await self.in_thread(keep.digests, way, cleaned)
                 if self.is_duplicate(way, key, cleaned.originals, digest):
+                    self.arrivals.duplicates += 1
                     return
             self.check_owner(way, cleaned)
         except Doubt as doubt:
             await self._withhold(way, received, doubt, data)
             return
+        begin = time.perf_counter()
         kept = await self.in_thread(keep.keep, self.leases, way, received, cleaned, time.time())
+        self.arrivals.keep.add(time.perf_counter() - begin)
         self.note_kept(kept, received)
 
     def _clean(self, way: Way, received: Received, data: bytearray) -> Cleaned:
@@ -166,6 +177,7 @@ class Intake:
 
     def note_kept(self, kept: Kept, received: Received) -> None:
         """Enter a durable clean instance; the rows are committed behind the answer."""
+        self.arrivals.stored += 1
         self.storage.book.put(kept.instance.project, kept.identity, kept.instance.study_key)
         self.storage.journal.stored(kept.instance, kept.location)
         log.debug(
@@ -178,6 +190,7 @@ class Intake:
 
     def note_withheld(self, record: Withheld, received: Received) -> None:
         """Enter a durable sealed original."""
+        self.arrivals.withheld[str(record.reason)] += 1
         self.storage.journal.withheld(record)
         log.warning(
             "instance-withheld",
@@ -204,6 +217,8 @@ class Intake:
             self.note_kept(outcome, received)
         elif outcome is not None:
             self.note_withheld(outcome, received)
+        else:
+            self.arrivals.duplicates += 1
 
     def turn(self, project: str, instance_key: str) -> AbstractAsyncContextManager[None]:
         """The only turn for this instance: twins are put one after the other."""
@@ -225,6 +240,7 @@ class Intake:
 
     def refuse(self, received: Received, error: CannotKeep) -> int:
         """Nothing can be kept safe now: the sender keeps the instance and tries again."""
+        self.arrivals.refused += 1
         tell = log.debug if isinstance(error, NoSpace) else log.error  # that there is no space is said once
         tell("instance-refused-storage", project=received.origin.project, peer=received.origin.peer, error=str(error))
         return OUT_OF_RESOURCES

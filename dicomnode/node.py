@@ -33,6 +33,8 @@ from dicomnode.forward import Forwarder, Patience
 from dicomnode.intake import Intake, Storage
 from dicomnode.keys import ProjectKeys, create_key, load_key
 from dicomnode.observe.notify import notify
+from dicomnode.observe.outside import Outside
+from dicomnode.observe.view import View
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places
 from dicomnode.quarantine import Quarantine
@@ -91,6 +93,7 @@ class Node:
             return
         await self._completion.resume()
         self.port = await self._listen()
+        await self._outside.start()
         self._control = await control.listen(directory, self._command)
         log.info("node-listening", ae_title=settings.node.ae_title, address=settings.node.bind, port=self.port)
 
@@ -185,6 +188,9 @@ class Node:
             self._space,
         )
         self._server = Server(settings.node.ae_title, self._intake, self._limits(), room=self._intake.room)
+        self._outside = Outside(
+            View(settings, self._journal, self._intake, self._server, self._open, self._completion.forwarders)
+        )
         self.custody = Custody(self._ways, self._intake, settings.node.whole)
 
     def _limits(self) -> Limits:
@@ -259,6 +265,7 @@ class Node:
             await asyncio.wait(forwarding, timeout=max(1.0, ends - time.monotonic()))
         for task in (*tasks, *forwarding):
             task.cancel()
+        await self._outside.stop()
 
     async def close(self) -> None:
         """Close everything; what was answered is durable already."""

@@ -43,6 +43,7 @@ NUMBERS = {
     "free", "here", "instances", "missing", "number", "pid", "port", "queue", "received", "remaining",
     "seconds", "sent", "stored", "studies", "waiting", "warning", "withheld",
 }  # fmt: skip
+FLAGS = {"amended"}
 SENTENCES = {"error", "evidence", "hint", "what", "where", "why"}
 SHAPES = {"status": _status, "sop_class": _uid, "transfer_syntax": _uid, "rules": _hex, "logger": _logger}
 
@@ -58,7 +59,9 @@ class Guard:
         self._checks: dict[str, Check] = {"event": _event, "timestamp": _timestamp, "frames": _frames}
         self._checks |= dict.fromkeys(SLUGS, _matching(_slug)) | dict.fromkeys(KEYS, _matching(_key))
         self._checks |= dict.fromkeys(NAMES, self._name) | dict.fromkeys(AE_TITLES, _ae_title)
-        self._checks |= dict.fromkeys(NUMBERS, _number) | dict.fromkeys(SENTENCES, self._sentence)
+        self._checks |= (
+            dict.fromkeys(FLAGS, _flag) | dict.fromkeys(NUMBERS, _number) | dict.fromkeys(SENTENCES, self._sentence)
+        )
         self._checks |= {field: _matching(shape) for field, shape in SHAPES.items()}
         self._checks |= {"address": self._address, "path": self._path, "user": _user}
 
@@ -109,6 +112,7 @@ def _site(settings: Settings | None) -> tuple[frozenset[str], frozenset[str], fr
     for peer in settings.peers.values():
         words |= {peer.ae_title, peer.host, *peer.addresses}
     words |= {settings.called(project) for project in settings.projects}
+    words |= {settings.mqtt.host} if settings.mqtt.host else set()
     places = {settings.storage.directory, settings.file}
     for name, project in settings.projects.items():
         places |= {project.rules, settings.key_file(name)}
@@ -124,6 +128,10 @@ def _matching(shape: re.Pattern[str]) -> Check:
 
 def _event(value: object) -> str:
     return value if isinstance(value, str) and value in EVENTS else "unnamed-event"
+
+
+def _flag(value: object) -> Checked:
+    return value if isinstance(value, bool) else WITHHELD
 
 
 def _number(value: object) -> Checked:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger()
 
 
 def notify(state: str) -> bool:
@@ -31,9 +36,13 @@ def watchdog_interval() -> float | None:
     return allowed / 2 if asked and allowed > 0 else None
 
 
-async def ping_watchdog() -> None:
-    """Tell systemd that the event loop turns, for as long as it does; returns at once when nobody asked."""
+async def ping_watchdog(trouble: Callable[[], str] = str) -> None:
+    """Tell systemd that the event loop turns, while it does and there is no `trouble`; no end unless nobody asked."""
     interval = watchdog_interval()
     while interval is not None:
-        notify("WATCHDOG=1")
+        why = trouble()
+        if why:
+            log.error("watchdog-silent", why=why)
+        else:
+            notify("WATCHDOG=1")
         await asyncio.sleep(interval)

@@ -227,6 +227,19 @@ class Journal:
             statement = statement.where(table.state.in_([str(state) for state in states]))
         return [_study(row) for row in self._all(statement)]
 
+    def count_studies(self) -> dict[StudyState, int]:
+        """How many studies are in each state; states without any are left out."""
+        table = schema.study.c
+        rows = self._all(select(table.state, func.count()).group_by(table.state))
+        return {StudyState(state): value for state, value in map(tuple, rows)}
+
+    def oldest_studies(self, states: Collection[StudyState]) -> dict[StudyState, float]:
+        """When the first instance of the oldest study came, for each of these states that has one."""
+        table = schema.study.c
+        of_these = table.state.in_([str(state) for state in states])
+        rows = self._all(select(table.state, func.min(table.first_at)).where(of_these).group_by(table.state))
+        return {StudyState(state): value for state, value in map(tuple, rows)}
+
     def get_study(self, project: str, study_key: str) -> Study | None:
         """One study, or None."""
         table = schema.study.c

@@ -1,0 +1,77 @@
+"""Everything by which the node is seen from outside, started and stopped together; none of it can hold the node up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from http import HTTPStatus
+
+import structlog
+
+from dicomnode.errors import CannotListen
+from dicomnode.observe import web
+from dicomnode.observe.metrics import CONTENT_TYPE, Numbers
+from dicomnode.observe.mqtt import Publisher
+from dicomnode.observe.notify import notify, ping_watchdog
+from dicomnode.observe.view import View
+
+log = structlog.get_logger()
+
+TELL_EVERY = 5.0  # seconds between two STATUS= lines
+FAREWELL = 5.0  # seconds for the last events at stop
+
+
+class Outside:
+    """The word to systemd, the pages for Prometheus and the events for MQTT, the latter two where configured."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._tasks: list[asyncio.Task[None]] = []
+        self._web = web.Web({"/metrics": self._metrics, "/healthz": self._healthy, "/readyz": self._ready})
+        settings = view.settings
+        self._publisher = Publisher(settings, view.journal) if settings.mqtt.host else None
+        view.journal.publishing = self._publisher is not None
+        self._numbers = Numbers(view, lambda: self._publisher.connected if self._publisher else None)
+
+    async def start(self) -> None:
+        """Take the port of the pages, if any, and begin; raises CannotListen."""
+        metrics = self._view.settings.metrics
+        if metrics.port is not None:
+            try:
+                port = await self._web.listen(metrics.bind, metrics.port)
+            except OSError as error:
+                raise CannotListen(
+                    f"cannot listen on {metrics.bind} port {metrics.port}: {os.strerror(error.errno or 0)}",
+                    "stop what uses the port, or change metrics.bind or metrics.port",
+                ) from None
+            log.info("metrics-listening", address=metrics.bind, port=port)
+        work = [self._tell(), ping_watchdog(self._view.stuck)] + ([self._publisher.run()] if self._publisher else [])
+        self._tasks = [asyncio.create_task(each) for each in work]
+
+    async def stop(self) -> None:
+        """Publish what waits as far as the broker takes it within seconds, and end."""
+        self._web.close()
+        if self._publisher is not None and self._tasks:
+            self._publisher.stop()
+            await asyncio.wait(self._tasks[-1:], timeout=FAREWELL)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _tell(self) -> None:
+        while True:
+            notify(f"STATUS={self._view.status()}")
+            await asyncio.sleep(TELL_EVERY)
+
+    async def _metrics(self) -> web.Answer:
+        return HTTPStatus.OK, CONTENT_TYPE, await asyncio.to_thread(self._numbers.page)
+
+    async def _healthy(self) -> web.Answer:
+        return _verdict(self._view.stuck())
+
+    async def _ready(self) -> web.Answer:
+        return _verdict(self._view.unready())
+
+
+def _verdict(trouble: str) -> web.Answer:
+    return web.text(HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK, trouble or "ok")
