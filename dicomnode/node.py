@@ -66,9 +66,9 @@ class Node:
     async def start(self, *, listen: bool = True) -> None:
         """Open the storage directory, recover what a crash left, and listen. Raises DicomnodeError."""
         settings = self.settings
+        self._tls = self._read_certificates()
         directory = settings.storage.directory
         disk.make_directory(directory)
-        self._tls = self._read_certificates()
         self._closing.enter_context(StorageLock(directory))
         self._threads = ThreadPoolExecutor(STORAGE_THREADS, "storage")
         self._closing.callback(self._threads.shutdown)
@@ -98,11 +98,8 @@ class Node:
         log.info("node-listening", ae_title=settings.node.ae_title, address=settings.node.bind, port=self.port)
 
     async def _listen(self) -> int:
+        """Listen in clear, over TLS, or both; returns the first port."""
         node = self.settings.node
-        try:
-            return await self._server.listen(bind, port, tls)
-        except OSError as error:
-            raise CannotListen(
         if self._tls is None or node.tls.port is not None:
             port = await self._bind(node.port, None)
             if self._tls is not None:
@@ -113,14 +110,14 @@ class Node:
 
     async def _bind(self, port: int, tls: ssl.SSLContext | None) -> int:
         bind = self.settings.node.bind
+        try:
+            return await self._server.listen(bind, port, tls)
+        except OSError as error:
+            raise CannotListen(
                 f"cannot listen on {bind} port {port}: {os.strerror(error.errno or 0)}",
                 "stop what uses the port, or change node.bind or node.port",
             ) from None
 
-    def _key(self, project: str) -> ProjectKeys:
-        path = self.settings.key_file(project)
-        if self.settings.projects[project].key_file is not None:
-            return load_key(path)
     def _read_certificates(self) -> ssl.SSLContext | None:
         """What those who call over TLS are shown. Raises ConfigError when any file of TLS cannot be used."""
         for peer in self.settings.peers.values():
@@ -129,6 +126,10 @@ class Node:
         tls = self.settings.node.tls
         return server_context(tls.certificate, tls.key, tls.ca) if tls.certificate and tls.ca else None
 
+    def _key(self, project: str) -> ProjectKeys:
+        path = self.settings.key_file(project)
+        if self.settings.projects[project].key_file is not None:
+            return load_key(path)
         directory = self.settings.storage.directory
         kept = any((directory / room / project).exists() for room in ("outbox", "quarantine"))
         if not path.exists() and (kept or self._journal.studies(project=project)):

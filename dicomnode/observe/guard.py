@@ -59,9 +59,8 @@ class Guard:
         self._checks: dict[str, Check] = {"event": _event, "timestamp": _timestamp, "frames": _frames}
         self._checks |= dict.fromkeys(SLUGS, _matching(_slug)) | dict.fromkeys(KEYS, _matching(_key))
         self._checks |= dict.fromkeys(NAMES, self._name) | dict.fromkeys(AE_TITLES, _ae_title)
-        self._checks |= (
-            dict.fromkeys(FLAGS, _flag) | dict.fromkeys(NUMBERS, _number) | dict.fromkeys(SENTENCES, self._sentence)
-        )
+        self._checks |= dict.fromkeys(NUMBERS, _number) | dict.fromkeys(SENTENCES, self._sentence)
+        self._checks |= dict.fromkeys(FLAGS, _flag)
         self._checks |= {field: _matching(shape) for field, shape in SHAPES.items()}
         self._checks |= {"address": self._address, "path": self._path, "user": _user}
 
