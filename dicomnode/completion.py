@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -201,13 +202,15 @@ class Completion:
 
     async def resume(self) -> None:
         """Take up everything that was unfinished when the node last stopped."""
-        unfinished = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.FORWARDING)
+        unfinished = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.FORWARDING, StudyState.FORWARDED)
         for study in await asyncio.to_thread(self._journal.studies, states=unfinished):
             key = (study.project, study.study_key)
             if study.project not in self._ways:
                 log.warning("project-gone", project=study.project, study=study.study_key)
             elif study.state is StudyState.RECEIVING:
                 self._open.arrived(key, None, self._ways[study.project].quiet, time.monotonic())
+            elif study.state is StudyState.FORWARDED:
+                self._start(partial(self._follow, key))
             else:
                 await self._hand_over(study)
         for key in await asyncio.to_thread(self._outbox.studies):

@@ -223,7 +223,9 @@ class Node:
     def _recover(self) -> None:
         """Enter what is on disk but not in the journal: what was acknowledged just before a crash."""
         recovered = sealed = 0
-        for record in self._storage.outbox.recover(self._journal.segment_offsets()):
+        # A book that is new, or was not finished, is filled from all that is still sealed in the outbox.
+        known = self._journal.segment_offsets() if self._book.whole else {}
+        for record in self._storage.outbox.recover(known):
             self._book.put(record.instance.project, record.identity, record.instance.study_key)
             self._journal.stored(record.instance, record.location)
             recovered += 1
@@ -232,6 +234,8 @@ class Node:
             sealed += 1
         self._book.flush().result()
         self._journal.flush().result()
+        if not self._book.whole:
+            self._book.set_whole()
         for kind, damaged in (
             ("outbox", self._storage.outbox.damaged),
             ("quarantine", self._storage.quarantine.damaged),
@@ -273,7 +277,8 @@ class Node:
         if hasattr(self, "_control"):
             self._control.close()
         await asyncio.to_thread(self._closing.close)
-        log.info("node-stopped")
+        if self.port:
+            log.info("node-stopped")
 
     async def _look_up_peers(self) -> None:
         while True:

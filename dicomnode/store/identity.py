@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Executable, Row, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
@@ -22,6 +22,7 @@ from dicomnode.store.writer import Operation, Writer
 
 HINT = "restore it from the site's backup"
 MOST_REMEMBERED = 50_000
+WHOLE = 1  # the file's user_version once the outbox has been read into it
 
 _entries = Insert(
     "identity",
@@ -85,6 +86,15 @@ class IdentityBook:
         """Why lines cannot be written now; empty when they can."""
         return self._writer.last_error
 
+    @property
+    def whole(self) -> bool:
+        """False until everything that the outbox has sealed was entered once; a new book is not whole."""
+        return bool(self._all(text("PRAGMA user_version"))[0][0] >= WHOLE)
+
+    def set_whole(self) -> None:
+        """Everything that the outbox has sealed is committed; raises CannotKeep."""
+        self._writer.put(_set_whole, (), urgent=True).result()
+
     def put(self, project: str, entries: Iterable[IdentityEntry], study_key: str) -> Future[None]:
         """Enter pairs of values; those entered lately are not written again."""
         with self._lock:
@@ -146,7 +156,7 @@ class IdentityBook:
             statement = statement.where(table.state.in_(list(states)))
         return [Request(**row._mapping) for row in self._all(statement.order_by(table.id))]
 
-    def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+    def _all(self, statement: Executable) -> Sequence[Row[Any]]:
         try:
             with self._engine.connect() as connection:
                 return connection.execute(statement).all()
@@ -162,8 +172,12 @@ def _request(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     _requests.into(connection, list({row[:3]: row for row in rows}.values()))
 
 
+def _set_whole(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    connection.exec_driver_sql(f"PRAGMA user_version = {WHOLE}")
+
+
 def _apply(connection: Connection, operations: Sequence[Operation]) -> None:
-    for kind in (_enter, _request):
+    for kind in (_enter, _request, _set_whole):
         rows = [row for what, row in operations if what is kind]
         if rows:
             kind(connection, rows)

@@ -47,6 +47,7 @@ from dicomnode.store.identity import IdentityBook
 from dicomnode.store.waiting import Waiting, waiting
 from dicomnode.store.writer import Operation, Writer
 
+UNREADABLE = "look at its disk; if it is damaged, stop the node and move journal.db away: it is made again"
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
 
 _UNPUBLISHED = schema.event.c.published == false()
@@ -215,7 +216,7 @@ class Journal:
             with self._engine.connect() as connection:
                 return connection.execute(statement).all()
         except SQLAlchemyError as error:
-            raise CannotKeep(f"the journal cannot be read: {plain(error)}", "look at its disk") from None
+            raise CannotKeep(f"the journal cannot be read: {plain(error)}", UNREADABLE) from None
 
     def studies(self, *, project: str | None = None, states: Collection[StudyState] | None = None) -> list[Study]:
         """Studies in order of their first instance."""

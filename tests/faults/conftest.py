@@ -12,7 +12,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "e2e"))  # chain.py and planting.py
 
+from chain import Way
 from machine import Machine
+from peers.dcmtk import Storescp
+from peers.node import Node
 
 
 @pytest.fixture
@@ -26,3 +29,15 @@ async def machine(tmp_path: Path, free_port: Callable[[], int]) -> AsyncIterator
             return await made.start()
 
         yield start
+
+
+@pytest.fixture
+def way(node: Callable[..., Node], storescp: Callable[..., Storescp], free_port: Callable[[], int]):
+    """Starts storescp and a node (a process of its own) before it: way(**arguments of Node)."""
+
+    def start(**arguments: Any) -> Way:
+        research = storescp("research")
+        peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", research.port)}
+        return Way(node(peers, **arguments).start(), research)
+
+    return start

@@ -30,7 +30,12 @@ class Machine:
         self.rules = folder / "rules.yaml"
         self.key_file = self.storage / "keys" / "default.key"
         self.research = research
-        self.settings = {"quiet": "300ms", "whole": "64KiB", "storage": "", "forward": "first: 100ms, most: 400ms"}
+        self.settings = {
+            "quiet": "300ms",
+            "whole": "64KiB",
+            "storage": "min_free: 1MiB",
+            "forward": "first: 100ms, most: 400ms",
+        }
         self.settings |= settings
         self._node: Node | None = None
         self._running: asyncio.Task[None] | None = None
@@ -48,10 +53,14 @@ class Machine:
 
     def configuration(self) -> config.Settings:
         """What the node runs under."""
+        return config.parse(self.text().encode(), self.folder / "dicomnode.yaml")
+
+    def text(self) -> str:
+        """The configuration file."""
         told = self.settings
-        text = f"""
+        return f"""
 node: {{ae_title: DICOMNODE, bind: 127.0.0.1, port: 0, whole: {told["whole"]}}}
-storage: {{directory: {self.storage}, min_free: 1MiB, {told["storage"]}}}
+storage: {{directory: {self.storage}, {told["storage"]}}}
 peers:
   staging: {{ae_title: STAGING, host: 127.0.0.1, port: 4242}}
   research: {{ae_title: RESEARCH, host: 127.0.0.1, port: {self.research}}}
@@ -59,7 +68,6 @@ projects:
   default: {{rules: {self.rules}, source: staging, destinations: [research], completion: {{quiet: {told["quiet"]}}}}}
 forward: {{{told["forward"]}}}
 """
-        return config.parse(text.encode(), self.folder / "dicomnode.yaml")
 
     async def start(self) -> Machine:
         """Start it; again after `stop` too."""

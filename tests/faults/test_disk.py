@@ -51,7 +51,7 @@ async def test_an_operation_fails_for_a_while(machine, storescp, monkeypatch, op
 async def test_any_one_call_fails_once(machine, storescp, monkeypatch):
     """Every call that a study with four kinds of instances makes fails in its turn, half of a write done."""
     research = storescp()
-    node = await machine(research=research.port, storage="keep: segments")
+    node = await machine(research=research.port, storage="min_free: 1MiB, keep: segments")
     sent, study = [], 1
     with spoilt(node.storage, monkeypatch) as disk:
         number, failed = 0, set()
