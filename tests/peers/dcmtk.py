@@ -9,7 +9,7 @@ from pathlib import Path
 
 import images
 
-from peers.process import HOST, Program, find, free_port, run
+from peers.process import HOST, Program, find, free_port, listens, run
 
 QUICK = {"TCP_NODELAY": "1"}  # DCMTK leaves Nagle's algorithm on unless told so
 
@@ -51,7 +51,8 @@ class Storescp(Program):
         folder.mkdir(parents=True, exist_ok=True)
         arguments = [find("storescp"), "-d", "-dhl", "-aet", ae_title, "+xa", "-pm", "+B", "-od", folder, *options]
         super().__init__([*arguments, str(self.port)], folder.with_name(folder.name + ".log"), QUICK)
-        self.wait_ready(lambda: echo(self.port, called=ae_title).code == 0)
+        with_tls = "+tls" in options
+        self.wait_ready(lambda: listens(self.port) if with_tls else echo(self.port, called=ae_title).code == 0)
 
     def files(self) -> list[Path]:
         """What it received so far, one file per SOP Instance UID."""
