@@ -163,10 +163,16 @@ The node is a de-identifier by the Basic Application Level Confidentiality Profi
 - {len(both)} rows of the table ask for K under Retain Device Identity and for C under Retain Longitudinal Temporal
   Information with Modified Dates. Where both are chosen, C is done:
   {_wrapped(", ".join(both), "  ")}.
+- Ages above 89 years become 090Y under Retain Patient Characteristics.
+- Safe private attributes are those of Table E.3.10-1, at every depth; (0008,0300) is removed, not believed. Their UIDs
+  are replaced; in Implicit VR, or as UN, a value that does not fit the list's VR is removed.
+- Frame Origin Timestamp and Certified Timestamp are no dates that can be moved: with modified dates they go as without.
 - A Type 1 or 2 attribute that the table removes stays, with a dummy or empty, so that the instance stays valid.
 - Whatever raises a doubt (unreadable data, unparsable kept dates, identifying values that are still found in what is
   about to be written) withholds the instance: the original is sealed with AES-256-GCM and waits for a person.
-- No secure transport connection profile and no audit trail profile is offered."""
+- Secure transport where it is configured, per peer: TLS 1.2 and later with forward secrecy and authenticated ciphers,
+  certificates on both sides, a peer's bound to its AE title (the BCP 195 TLS profiles of PS3.15 Annex B).
+- No audit trail profile is offered: the journal is the node's own."""
 
 
 def _option_code(column: str) -> str:

@@ -19,8 +19,9 @@ DATES = {
     "the IOD needs a value.",
     "full": "Dates and times stay as they came, but the birth date is emptied. One that cannot be read withholds the "
     "instance.",
-    "modified": "Dates are shifted by whole days, for each patient by the same number; the birth date is emptied. One "
-    "that cannot be read withholds the instance.",
+    "modified": "Dates are moved into the past by whole days, for each patient by the same number, which is made of "
+    "HMAC-SHA-256 of the Patient ID under the project's key. Times of day and offsets from UTC stay; a DT of a year or "
+    "a month is moved as its middle; the birth date is emptied. A date that cannot be read withholds the instance.",
 }
 NEW_UIDS = (
     "Each UID, unless the standard registers it, becomes 2.25. and a UUID of version 8 (PS3.5 B.2) made of "
@@ -28,6 +29,14 @@ NEW_UIDS = (
     "instance and study of the project, so references still resolve."
 )
 KEPT_UIDS = "UIDs stay as they came."
+
+
+def _dates(plan: Plan) -> str:
+    """What happens to dates, and how far they are moved."""
+    if plan.shift is None:
+        return DATES[plan.dates]
+    unit = "day" if plan.shift.unit == 1 else "week"
+    return f"{DATES[plan.dates]} How far: 1 to {plan.shift.most // plan.shift.unit} {unit}s, each equally likely."
 
 
 def document(plan: Plan, sop_class: str | None = None, tag: int | None = None) -> Document:
@@ -43,7 +52,7 @@ def document(plan: Plan, sop_class: str | None = None, tag: int | None = None) -
         "digest": plan.digest,
         "edition": tables.EDITION,
         "options": sorted(plan.options),
-        "dates": {"method": plan.dates, "text": DATES[plan.dates]},
+        "dates": {"method": plan.dates, "text": _dates(plan)},
         "uids": {
             "method": "keep" if plan.retain_uids else "replace",
             "text": KEPT_UIDS if plan.retain_uids else NEW_UIDS,

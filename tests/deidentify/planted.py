@@ -72,6 +72,8 @@ def _plant(data_set: Dataset) -> None:
     block = data_set.private_block(0x0099, "ZWQ00000 BLOCK", create=True)
     block.add_new(1, "PN", "Zwq00000^Pflaume")
     block.add_new(2, "SQ", Sequence([_item(0)]))
+    safe = data_set.private_block(0x0019, "GEMS_ACQU_01", create=True)
+    safe.add_new(0x9E, "LO", "Zwq90000")
     for keyword in ("EvaluatorName", "DateOfGainCalibration", "SegmentationTemplateUID"):
         data_set.add_new(keyword, *_beside(keyword))
     data_set.add_new(0x00189999, "LO", "Zwq00000")
@@ -84,19 +86,49 @@ def _beside(keyword: str) -> tuple[str, object]:
     return vr, value(vr, 0)
 
 
-def data_set(sop_class: str, nested: bool) -> Dataset:
-    """An instance with every row planted, at the top level or four sequences deep."""
+def _wrap(content: Dataset, chain: tuple[str, ...]) -> Dataset:
+    """The content inside these sequences, the first one outermost."""
+    for keyword in reversed(chain):
+        outer = Dataset()
+        setattr(outer, keyword, Sequence([content]))
+        content = outer
+    return content
+
+
+def _in_private(content: Dataset) -> Dataset:
+    """The content in a private sequence that the standard's list calls safe."""
+    outer = Dataset()
+    outer.private_block(0x2001, "Philips Imaging DD 001", create=True).add_new(0x5F, "SQ", Sequence([content]))
+    return outer
+
+
+def data_set(sop_class: str, place: bool | str) -> Dataset:
+    """An instance with every row planted: at the top level, four sequences deep or in a private sequence."""
     made = Dataset()
-    if nested:
-        inner = Dataset()
-        _plant(inner)
-        for keyword in reversed(CHAIN):
-            outer = Dataset()
-            setattr(outer, keyword, Sequence([inner]))
-            inner = outer
-        made = inner
-    else:
-        _plant(made)
+    _plant(made)
+    if place == "private sequence":
+        made = _in_private(made)
+    elif place not in (False, "top level"):
+        made = _wrap(made, CHAIN)
+    return instance(made, sop_class)
+
+
+def at(sop_class: str, places: list[tuple[tuple[int, ...], int, str]]) -> Dataset:
+    """An instance with values of these attributes, each at its path of sequences, tag and VR."""
+    made = Dataset()
+    for number, (path, tag, vr) in enumerate(places, 1):
+        level = made
+        for sequence in path:
+            if sequence not in level or not level[sequence].value:
+                level.add_new(sequence, "SQ", Sequence([Dataset()]))
+            level = level[sequence].value[0]
+        if tag not in level:
+            level.add_new(tag, vr, "+0130" if tag == TIMEZONE else value(vr, number))
+    return instance(made, sop_class)
+
+
+def instance(made: Dataset, sop_class: str) -> Dataset:
+    """What an instance must have is added."""
     made.SOPClassUID = sop_class
     for keyword, uid in KEY_UIDS.items():
         setattr(made, keyword, uid)
