@@ -20,6 +20,7 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomnode.deidentify.standard.dictionary import keywords, storage_classes
+from dicomnode.deidentify.standard.tables import read as read_facts
 from dicomnode.deidentify.standard.tables import withheld_classes
 from dicomnode.model import Doubt, Reason
 
@@ -33,6 +34,10 @@ RESERVED = {0x00080005, 0x00080016, 0x00080018, 0x0020000D, 0x0020000E, 0x002801
     tag for tag, entry in DicomDictionary.items() if " or " in entry[0]
 }
 """What every instance here has anyway, what decides how values are read, and what pydicom cannot write alone."""
+SAFE = [
+    (int(row["group"], 16), int(row["element"], 16), row["creator"], row["vr"].partition("/")[0] or "US")
+    for row in read_facts("safe_private.csv")
+]
 CLASSES = sorted(set(storage_classes()) - set(withheld_classes()))
 
 
@@ -49,6 +54,13 @@ def data_sets(draw: st.DrawFn, implicit: bool, depth: int = 3) -> Dataset:
             made[tag] = DataElement(tag, vr, draw(values(vr, implicit, depth)))
     for tag in draw(st.lists(st.sampled_from(SEQUENCES), max_size=2, unique=True)) if depth else []:
         made[tag] = DataElement(tag, "SQ", draw(values("SQ", implicit, depth)))
+    for group, low, creator, own in draw(st.lists(st.sampled_from(SAFE), max_size=2)):
+        vr = own if own in VRS and (implicit or draw(st.integers(0, 3))) else draw(st.sampled_from(VRS))
+        if (vr != "SQ" or depth) and (group << 16 | 0x10) not in made:
+            made.add_new(group << 16 | 0x10, "LO", creator)
+            made[group << 16 | 0x1000 | low] = DataElement(
+                group << 16 | 0x1000 | low, vr, draw(values(vr, implicit, depth))
+            )
     return made
 
 
@@ -62,18 +74,30 @@ def empty(vr: str) -> object:
     return b"" if vr in ("OB", "OW") else None
 
 
+KEPT = ("retain_uids", "retain_device_identity", "retain_patient_characteristics", "retain_safe_private")
+OPTIONS: list[tuple[str, ...]] = [
+    (),
+    ("retain_safe_private",),
+    ("retain_longitudinal_modified_dates",),
+    (*KEPT, "retain_longitudinal_full_dates"),
+    (*KEPT, "retain_longitudinal_modified_dates"),
+]
 REASONS: Counter[Reason] = Counter()
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-@given(st.booleans().flatmap(lambda i: st.tuples(st.just(i), data_sets(i))), st.sampled_from(CLASSES))
-def agree(drawn: tuple[bool, Dataset], sop_class: str) -> None:
+@given(
+    st.booleans().flatmap(lambda i: st.tuples(st.just(i), data_sets(i))),
+    st.sampled_from(CLASSES),
+    st.sampled_from(OPTIONS),
+)
+def agree(drawn: tuple[bool, Dataset], sop_class: str, options: tuple[str, ...]) -> None:
     implicit, data_set = drawn
     syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     data_set.SOPClassUID = sop_class
     for keyword, uid in planted.KEY_UIDS.items():
         setattr(data_set, keyword, uid)
-    plan = plan_of(BASIC)
+    plan = plan_of(BASIC + f"options: [{', '.join(options)}]\n")
     data = images.encode(data_set, syntax)
     try:
         output = engine_output(plan, data, syntax, sop_class, planted.KEY_UIDS["SOPInstanceUID"])
@@ -81,7 +105,7 @@ def agree(drawn: tuple[bool, Dataset], sop_class: str) -> None:
         REASONS[doubt.reason] += 1
         return
     REASONS["agreed"] += 1
-    found = differences(read(output), read(expected_output(oracle_of(plan), data, syntax)))
+    found = differences(read(output), read(expected_output(oracle_of(plan, options=options), data, syntax)))
     assert not found
 
 
