@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from dicomnode.cli.options import table
@@ -28,6 +29,7 @@ NEW_UIDS = (
     "HMAC-SHA-256 of the original under the project's key. The same UID becomes the same one in every attribute, "
     "instance and study of the project, so references still resolve."
 )
+CONCEPTS = "content items of structured reports, by concept name (Table E.3.4-1)"
 KEPT_UIDS = "UIDs stay as they came."
 
 
@@ -67,6 +69,7 @@ def document(plan: Plan, sop_class: str | None = None, tag: int | None = None) -
         "actions": {action.name.lower(): explanation.WORDS.get(action.name, "") for action in Action},
         "codes": {code: {type_: _outcome(code, type_) for type_ in TYPES} for code in _codes()},
         "attributes": [_attribute(plan, sop_class, source, each) for source, each in rows],
+        "concepts": [asdict(each) for each in explanation.concept_rows(plan)] if tag is None else [],
         "by_vr": [_vr(each) for each in explanation.by_vr(plan)],
     }
 
@@ -178,6 +181,15 @@ def by_vr(told: Document) -> Table:
     return ("VR", "in the dictionary", "not in the dictionary"), lines
 
 
+def concepts(told: Document) -> Table:
+    """What happens to content items of structured reports, concept by concept."""
+    lines = [
+        (f"{each['value']} {each['scheme']}", each["meaning"], each["value_type"], each["done"], each["basic"])
+        for each in told["concepts"]
+    ]
+    return ("concept", "meaning", "Value Type", "what happens", "code"), list(lines)
+
+
 def codes(told: Document) -> Table:
     """What each code of the table becomes under each Type."""
     lines = [(code, *outcomes.values()) for code, outcomes in told["codes"].items()]
@@ -232,5 +244,6 @@ def text(told: Document, one: bool = False) -> str:
             "",
             "attributes that neither the table nor the rules name",
             table(*by_vr(told)),
+            *(["", CONCEPTS, table(*concepts(told))] if told["concepts"] else []),
         ]
     )

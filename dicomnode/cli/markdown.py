@@ -54,8 +54,17 @@ def rules(told: Document, level: int = 1, stable: bool = False) -> str:
         "X/Z/D: a dummy or an empty value where the IOD asks for one.",
         "",
         *table(*explain.by_vr(told)),
+        *(
+            ["", f"{below} {explain.CONCEPTS[0].upper()}{explain.CONCEPTS[1:]}", "", *_concepts(told)]
+            if told["concepts"]
+            else []
+        ),
     ]
     return "\n".join(lines)
+
+
+def _concepts(told: Document) -> list[str]:
+    return table(*explain.concepts(told))
 
 
 def _withheld(told: Document) -> list[str]:

@@ -8,6 +8,7 @@ from functools import cache
 
 from pydicom._dicom_dict import DicomDictionary
 
+from dicomnode.deidentify.concepts import PLAIN, concepts
 from dicomnode.deidentify.plan import Action, Plan, Step, Steps, key_of
 from dicomnode.deidentify.resolve import DECLARED
 from dicomnode.deidentify.standard import dictionary, tables
@@ -28,6 +29,8 @@ WORDS = {
     "CLEAN": "the words that may tell who it is about are taken out",
     "AGE": "stays up to 089Y, is 090Y above that, and is emptied where it is no age",
     "PRIVATE": "stays where the standard's list of safe private attributes names it; otherwise it is removed",
+    "CONTENT": "the items are content items or graphic annotations: each stays, is cleaned or goes as a whole",
+    "OVERLAY": "stays where the overlay plane marks a region of interest; otherwise the attribute is removed",
 }
 """The actions of a plan in words."""
 NOWHERE = "1.2.840.10008.5.1.4.1.1.2"
@@ -78,6 +81,18 @@ class Explained:
     def reason(self) -> str:
         """Why; the Type that the step names is left out, as all are told."""
         return self.step.reason.partition("; Type ")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """A row of Table E.3.4-1: concept name, Value Type, the Basic Profile's code, and what becomes of a content item."""
+
+    value: str
+    scheme: str
+    meaning: str
+    value_type: str
+    basic: str
+    done: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +153,20 @@ def places(plan: Plan, sop_class: str, tag: int) -> list[Place]:
         if tag in node.types or not path:
             found.append(Place(path, node.types.get(tag, "3"), steps[key_of(tag, vr)]))
     return sorted(found, key=lambda place: (len(place.path), place.path))
+
+
+def concept_rows(plan: Plan) -> list[Concept]:
+    """All rows of Table E.3.4-1, where structured content is cleaned; none otherwise."""
+    if "clean_structured_content" not in plan.options:
+        return []
+    rulings = concepts(plan.options)
+    found = []
+    for row in tables.read("sr_concepts.csv"):
+        ruling = rulings.ruling(row["value"], row["scheme"], row["value_type"], "DCM")
+        kept = "the item stays" if ruling == PLAIN else str(ruling.value.value)
+        done = "the item goes" if ruling.removed else kept
+        found.append(Concept(row["value"], row["scheme"], row["meaning"], row["value_type"], row["basic"], done))
+    return found
 
 
 def withheld(plan: Plan) -> dict[str, str]:

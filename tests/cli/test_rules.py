@@ -127,6 +127,20 @@ def test_options_and_exceptions(special: Path, capsys: pytest.CaptureFixture[str
     assert document["claims"]["DeidentificationMethodCodeSequence"] == [], "an exception weakens the profile"
 
 
+def test_concepts_are_explained_where_structured_content_is_cleaned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "reports.yaml"
+    path.write_text("profile: basic\noptions: [clean_structured_content]\n")
+    found = {each["value"]: each for each in told(capsys, "explain", path)["concepts"]}
+    assert len(told(capsys, "explain", path)["concepts"]) == 214
+    assert (found["121022"]["meaning"], found["121022"]["done"]) == ("Accession Number", "the item goes")
+    assert told(capsys, "explain", RULES)["concepts"] == []
+    for form, count in (("text", 1), ("markdown", 1)):
+        _, out, _ = run(capsys, "explain", path, "--format", form)
+        assert len(re.findall(r"^\S*.*121022 DCM", out, re.MULTILINE)) == count
+
+
 def test_by_vr(capsys: pytest.CaptureFixture[str]) -> None:
     found = {each["vr"]: each for each in told(capsys, "explain", RULES)["by_vr"]}
     assert found["UI"]["known"].keys() == {"keep", "uid"}
@@ -236,7 +250,14 @@ def flat(data_set: pydicom.Dataset, path: tuple[int | str, ...] = ()) -> set[tup
 
 @pytest.mark.parametrize(
     "name",
-    ["CT_small.dcm", "reportsi.dcm", "rtdose_rle_1frame.dcm", "image_dfl.dcm", "ExplVR_BigEnd.dcm", "693_J2KI.dcm"],
+    [
+        "CT_small.dcm",
+        "reportsi.dcm",
+        "rtdose_rle_1frame.dcm",
+        "image_dfl.dcm",
+        "MR_small_bigendian.dcm",
+        "693_J2KI.dcm",
+    ],
 )
 def test_diff_tells_every_element(
     name: str, key_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
