@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
-
-import yaml
 
 from dicomnode.deidentify.plan import CID_7050, Action, Methods, Plan, Shift
 from dicomnode.deidentify.private import SafePrivate
 from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
+from dicomnode.deidentify.reading import Document, Node, nearest
 from dicomnode.deidentify.resolve import Choices, Resolver
 from dicomnode.deidentify.standard import dictionary, replacements, tables
-from dicomnode.errors import RulesError
 
 METHOD = 3
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
@@ -60,7 +56,6 @@ FIXED = {
 """Attributes that the rules cannot decide, and why."""
 NEVER_KEPT = frozenset([0x00100010, 0x00100030])
 KEY_UIDS = frozenset([0x00080018, 0x0020000D, 0x0020000E])
-Node = yaml.Node
 
 
 def load(path: Path) -> Plan:
@@ -126,108 +121,41 @@ def _longitudinal(choices: Choices) -> str:
     return next((value for option, value in said.items() if option in choices.options), "REMOVED")
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The hint that names the nearest right word, or all of them where there are few."""
-    known = sorted(words)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"use one of {', '.join(known)}" if len(known) <= 12 else ""
-
-
-def _on_one_line(text: str, most: int = 300) -> str:
-    """What a file says may be long or hold control characters; an error is one line."""
-    printable = "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
-    return printable if len(printable) <= most else printable[:most] + "…"
-
-
-class _Reader:
-    """Walks the YAML nodes of one file, which know their lines."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+class _Reader(Document):
+    """What each key of a rules file says."""
 
     def choices(self) -> Choices:
-        root = self._mapping(self._document(), "the rules")
+        root = self.mapping(self.document(), "the rules")
         for key, (line, _) in root.items():
             if key not in KEYS:
-                raise self._wrong(line, f"unknown key '{key}'", nearest(key, KEYS))
+                raise self.wrong(line, f"unknown key '{key}'", nearest(key, KEYS))
         if "profile" not in root:
-            raise self._wrong(1, "the key 'profile' is missing", "add: profile: basic")
+            raise self.wrong(1, "the key 'profile' is missing", "add: profile: basic")
         line, profile = root["profile"]
-        if self._text(profile) != "basic":
-            raise self._wrong(line, f"unknown profile '{self._text(profile)}'", "use basic")
+        if self.text(profile) != "basic":
+            raise self.wrong(line, f"unknown profile '{self.text(profile)}'", "use basic")
         options = self._options(root.get("options"))
         return Choices(
             options=options,
             shift=self._dates(root.get("dates"), options),
             overrides=self._attributes(root.get("attributes"), options),
             templates=self._templates(root.get("templates")),
-            withhold=self._classes(root.get("withhold"), dictionary.storage_classes()),
-            accept=self._classes(root.get("accept"), tables.withheld_classes()),
+            withhold=self.classes(root.get("withhold"), dictionary.storage_classes()),
+            accept=self.classes(root.get("accept"), tables.withheld_classes()),
         )
-
-    def _wrong(self, line: int, what: str, hint: str = "") -> RulesError:
-        return RulesError(f"{self._path}:{line}: {_on_one_line(what)}", hint)
-
-    def _document(self) -> Node:
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            raise RulesError(f"rules file {self._path} does not exist", "name one that does, like basic.yaml") from None
-        except OSError as error:
-            raise RulesError(f"rules file {self._path} cannot be read ({type(error).__name__})") from None
-        try:
-            node = yaml.compose(content.decode("utf-8"), Loader=yaml.SafeLoader)
-        except UnicodeDecodeError as error:
-            raise self._wrong(content.count(b"\n", 0, error.start) + 1, "the file is not UTF-8 text") from None
-        except RecursionError:
-            raise self._wrong(1, "nested too deeply") from None
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise self._wrong(line, f"not valid YAML: {error.problem}", "check indentation and quotes") from None
-        except yaml.YAMLError:
-            raise self._wrong(1, "not valid YAML", "check for control characters") from None
-        if node is None:
-            raise self._wrong(1, "the file is empty", "add: profile: basic")
-        return node
-
-    def _mapping(self, node: Node, what: str) -> dict[str, tuple[int, Node]]:
-        if not isinstance(node, yaml.MappingNode):
-            raise self._wrong(node.start_mark.line + 1, f"{what} must be keys with values", "write: key: value")
-        found: dict[str, tuple[int, Node]] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            text = self._text(key)
-            if text in found:
-                raise self._wrong(line, f"'{text}' is there twice", "keep one of the two")
-            found[text] = (line, value)
-        return found
-
-    def _text(self, node: Node) -> str:
-        if not isinstance(node, yaml.ScalarNode):
-            raise self._wrong(node.start_mark.line + 1, "a single word is expected here")
-        return str(node.value)
-
-    def _words(self, node: Node, what: str) -> list[tuple[int, str]]:
-        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"):
-            return []
-        if not isinstance(node, yaml.SequenceNode):
-            raise self._wrong(node.start_mark.line + 1, f"{what} must be a list", f"write: {what}: [...]")
-        return [(item.start_mark.line + 1, self._text(item)) for item in node.value]
 
     def _options(self, given: tuple[int, Node] | None) -> frozenset[str]:
         if given is None:
             return frozenset()
-        words = self._words(given[1], "options")
+        words = self.words(given[1], "options")
         names = {word for _, word in words}
         if {"retain_longitudinal_full_dates", "retain_longitudinal_modified_dates"} <= names:
-            raise self._wrong(given[0], "full and modified dates exclude each other", "choose one (PS3.15 E.3.6)")
+            raise self.wrong(given[0], "full and modified dates exclude each other", "choose one (PS3.15 E.3.6)")
         for line, word in words:
             if word not in tables.OPTIONS:
-                raise self._wrong(line, f"unknown option '{word}'", nearest(word, tables.OPTIONS))
+                raise self.wrong(line, f"unknown option '{word}'", nearest(word, tables.OPTIONS))
             if word in NOT_BUILT:
-                raise self._wrong(line, f"option '{word}' cannot be honoured yet", f"leave it out: {NOT_BUILT[word]}")
+                raise self.wrong(line, f"option '{word}' cannot be honoured yet", f"leave it out: {NOT_BUILT[word]}")
         return frozenset(tables.OPTIONS[word] for word in names)
 
     def _dates(self, given: tuple[int, Node] | None, options: frozenset[str]) -> Shift:
@@ -236,67 +164,46 @@ class _Reader:
         if given is None:
             return found
         if tables.OPTIONS[MODIFIED] not in options:
-            raise self._wrong(given[0], "'dates' says how dates are moved, but they are not", f"add option {MODIFIED}")
-        for key, (line, node) in self._mapping(given[1], "dates").items():
-            text = self._text(node)
+            raise self.wrong(given[0], "'dates' says how dates are moved, but they are not", f"add option {MODIFIED}")
+        for key, (line, node) in self.mapping(given[1], "dates").items():
+            text = self.text(node)
             if key == "shift":
                 if text not in SHIFTS:
-                    raise self._wrong(line, f"unknown shift '{text}'", nearest(text, SHIFTS))
+                    raise self.wrong(line, f"unknown shift '{text}'", nearest(text, SHIFTS))
                 found = replace(found, unit=SHIFTS[text])
             elif key == "range":
                 if not re.fullmatch("[0-9]{1,5}", text) or not LEAST_RANGE <= int(text) <= MOST_RANGE:
-                    raise self._wrong(line, f"range must be {LEAST_RANGE} to {MOST_RANGE} days", "write: range: 365")
+                    raise self.wrong(line, f"range must be {LEAST_RANGE} to {MOST_RANGE} days", "write: range: 365")
                 found = replace(found, most=int(text))
             else:
-                raise self._wrong(line, f"unknown key '{key}'", nearest(key, ("shift", "range")))
+                raise self.wrong(line, f"unknown key '{key}'", nearest(key, ("shift", "range")))
         return found
 
     def _templates(self, given: tuple[int, Node] | None) -> dict[str, str]:
         templates = dict.fromkeys(TEMPLATE_LIMITS, DEFAULT_TEMPLATE)
-        for name, (line, node) in (self._mapping(given[1], "templates") if given else {}).items():
+        for name, (line, node) in (self.mapping(given[1], "templates") if given else {}).items():
             if name not in TEMPLATE_LIMITS:
-                raise self._wrong(line, f"unknown template '{name}'", nearest(name, TEMPLATE_LIMITS))
-            problem = check_template(name, self._text(node))
+                raise self.wrong(line, f"unknown template '{name}'", nearest(name, TEMPLATE_LIMITS))
+            problem = check_template(name, self.text(node))
             if problem:
-                raise self._wrong(line, f"template {name}: {problem}", "write for example: '{hash:10}'")
-            templates[name] = self._text(node)
+                raise self.wrong(line, f"template {name}: {problem}", "write for example: '{hash:10}'")
+            templates[name] = self.text(node)
         return templates
 
     def _attributes(self, given: tuple[int, Node] | None, options: frozenset[str]) -> dict[int, Action]:
         overrides: dict[int, Action] = {}
-        for word, (line, node) in (self._mapping(given[1], "attributes") if given else {}).items():
-            tag = self._tag(line, word)
-            action = ACTIONS.get(self._text(node).lower())
+        for word, (line, node) in (self.mapping(given[1], "attributes") if given else {}).items():
+            tag = self.tag(line, word)
+            action = ACTIONS.get(self.text(node).lower())
             if action is None:
-                raise self._wrong(line, f"unknown action '{self._text(node)}'", nearest(self._text(node), ACTIONS))
+                raise self.wrong(line, f"unknown action '{self.text(node)}'", nearest(self.text(node), ACTIONS))
             problem = _forbidden(tag, action) or _tells_shift(tag, action, options)
             if problem:
-                raise self._wrong(line, f"'{word}: {self._text(node)}' is not possible", problem)
+                raise self.wrong(line, f"'{word}: {self.text(node)}' is not possible", problem)
             if tag in overrides:
-                raise self._wrong(line, f"'{word}' is there twice", "keep one of the two")
+                raise self.wrong(line, f"'{word}' is there twice", "keep one of the two")
             overrides[tag] = action
         return overrides
-
-    def _tag(self, line: int, word: str) -> int:
-        match = re.fullmatch(r"\(([0-9A-Fa-f]{4}),\s?([0-9A-Fa-f]{4})\)", word)
-        if match:
-            return int(match[1] + match[2], 16)
-        tag = dictionary.keywords().get(word)
-        if tag is None:
-            hint = nearest(word, dictionary.keywords()) or "write a DICOM keyword or a tag like (0008,1030) in quotes"
-            raise self._wrong(line, f"unknown attribute '{word}'", hint)
-        return tag
-
-    def _classes(self, given: tuple[int, Node] | None, allowed: Collection[str]) -> frozenset[str]:
-        """SOP classes by UID or by keyword (CTImageStorage)."""
-        names = {name: uid for uid, name in dictionary.storage_classes().items() if uid in allowed}
-        found = set()
-        for line, word in self._words(given[1], "the list of SOP classes") if given else ():
-            uid = names.get(word, word)
-            if uid not in allowed:
-                raise self._wrong(line, f"unknown SOP class '{word}'", nearest(word, names))
-            found.add(uid)
-        return frozenset(found)
 
 
 def _tells_shift(tag: int, action: Action, options: frozenset[str]) -> str:
