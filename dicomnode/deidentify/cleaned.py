@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from dicomnode.deidentify import convert, part10
 from dicomnode.deidentify.encoded import PIXEL_DATA, UNDEFINED, Element, Reader, Short, place
-from dicomnode.deidentify.pixels import Fragments, check_native, frames_of
+from dicomnode.deidentify.fragments import Fragments, fragments_of, refuse_tables
+from dicomnode.deidentify.gate import Gate
+from dicomnode.deidentify.pixels import check_native
 from dicomnode.deidentify.syntaxes import Form
 from dicomnode.deidentify.treatment import Treatment
 from dicomnode.model import Buffer, Doubt, IdentityEntry, Originals, Reason
@@ -65,6 +67,8 @@ def check_pixels(
     data: bytes, elements: list[Element], split: Split, treatment: Treatment, form: Form
 ) -> Fragments | None:
     """Judge the pixel element by the elements before it; the walker for encapsulated ones. Raises Doubt."""
+    if split.tag != PIXEL_DATA or split.length != UNDEFINED:
+        refuse_tables(elements)
     if not split.tag:
         return None
     treatment.keeps_pixels(split.tag, split.vr)
@@ -75,7 +79,14 @@ def check_pixels(
         return None
     if not form.encapsulated or split.tag != PIXEL_DATA:
         raise Doubt(Reason.PIXEL_STREAM, place((split.tag,)))
-    return Fragments(form.pixels, frames_of(data, elements))
+    return fragments_of(data, elements, form.pixels)
+
+
+def show(fragments: Fragments, gate: Gate) -> None:
+    """Show the gate what was judged of an encapsulated pixel value since the last time; raises Doubt(RESIDUE)."""
+    gate.check_segments(fragments.texts)
+    gate.check_coding(fragments.coding)
+    gate.check_raw(fragments.raw)
 
 
 def clean_tail(treatment: Treatment, tail: bytes, implicit: bool) -> list[bytes]:
@@ -115,7 +126,7 @@ def clean_whole(treatment: Treatment, data: Buffer, form: Form, elements: list[E
     tail = clean_tail(treatment, bytes(view[end:]), form.implicit)
     treatment.gate.check()
     if fragments is not None:
-        treatment.gate.check_segments(fragments.texts)
+        show(fragments, treatment.gate)
     original = memoryview(data)
     cleaned = describe(treatment, form)
     cleaned.head.append(b"".join(parts))

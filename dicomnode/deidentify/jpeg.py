@@ -1,7 +1,8 @@
-"""Text inside compressed frames: comments and application segments of JPEG, JPEG-LS and JPEG 2000, and their boxes.
+"""The segments of compressed frames: JPEG, JPEG-LS and JPEG 2000, and the boxes around them and JPEG XL.
 
-A walker goes through the fragments as they come. What may hold text is handed out whole before a byte of it counts
-as judged; entropy-coded data is passed over.
+A walker goes through the fragments as they come. Every segment that is read whole is handed out before a byte of it
+counts as judged: those for people as `texts`, those for decoders as `coding`. Entropy-coded data, packed packet
+headers and naked JPEG XL are passed over: for them there is only the search of the raw bytes.
 """
 
 from __future__ import annotations
@@ -16,10 +17,21 @@ MOST_TEXT = 1 << 16
 PIXEL_DATA = "(7FE0,0010)"
 MORE = -1
 JPEG_CODING = frozenset([*range(0xC0, 0xD0), 0xDA, 0xDB, 0xDC, 0xDD, 0xDE, 0xDF, 0xF7, 0xF8])
-"""Segments that decoders need (ITU-T T.81 Table B.1, T.87): frames, tables, scans. All others may hold text."""
+"""Segments that decoders need (ITU-T T.81 Table B.1, T.87): frames, tables, scans. All others are texts."""
+JPEG_RESERVED = 0xC8
+JPEG_FRAMES = frozenset([*range(0xC0, 0xD0), 0xDE, 0xF7]) - {0xC4, 0xCC}
+JPEG_LENGTHS = {0xDC: (4,), 0xDD: (4, 5, 6), 0xDF: (3,)}
+"""DNL, DRI (longer in T.87) and EXP have these lengths only."""
 JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD8)])
 J2K_CODING = frozenset([*range(0x50, 0x64), *range(0x74, 0x79)])
 """Segments that decoders need (ITU-T T.800 Table A.2, T.801, T.814); COM is 64."""
+J2K_PACKED = frozenset([0x60, 0x61])
+"""Packed packet headers: PPM and PPT."""
+USUAL_CODES = (
+    b"%&'()*456789:CDEFGHIJSTUVWXYZcdefghijstuvwxyz",
+    b"&'()*56789:CDEFGHIJSTUVWXYZcdefghijstuvwxyz",
+)
+"""Parts of the Huffman tables that nearly every JPEG frame has (T.81 Annex K.3) and that read like text."""
 JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 J2K_END = re.compile(rb"\xff\xd9")
@@ -34,17 +46,25 @@ def malformed() -> Doubt:
 
 
 class Codestream:
-    """Walks through the fragments of all frames; `texts` collects what the gate must see."""
+    """Walks through the fragments of all frames; `texts` and `coding` collect what the gate must see.
+
+    `images` counts the images that began.
+    """
 
     def __init__(self) -> None:
         self.texts: list[bytes] = []
+        self.coding: list[bytes] = []
+        self.images = 0
         self._state: State = self._start
         self._next: State = self._start
         self._skip = 0
         self._tile = self._used = 0
-        self._in_tile = False
+        self._in_tile = self._boxed = False
         self._dangling = False
         self._entropy_end = JPEG_MARKER
+
+    def begin(self, length: int) -> None:
+        """A fragment of this length comes next."""
 
     def advance(self, view: memoryview, first: bool, final: bool) -> int:
         """Judge bytes of one fragment, from its start (`first`) or to its end (`final`); returns how many were judged.
@@ -75,12 +95,10 @@ class Codestream:
         head = bytes(view[:4])
         continued = self._dangling
         self._dangling = False
-        if (
-            self._state in (self._after, self._boxes, self._opaque)
-            or head[:3] == b"\xff\xd8\xff"
-            or head == b"\xff\x4f\xff\x51"
-        ):
-            self._state = self._start
+        if self._state in (self._after, self._boxes, self._opaque):
+            self._state, self._boxed = self._start, False
+        elif self._state != self._start and (head[:3] == b"\xff\xd8\xff" or head == b"\xff\x4f\xff\x51"):
+            raise malformed()
         elif continued and head[:1] == b"\xd9":
             self._state = self._after
             return 1
@@ -90,6 +108,9 @@ class Codestream:
 
     def _start(self, view: memoryview, position: int, final: bool) -> int:
         head = bytes(view[position : position + 8])
+        if head[:2] in (b"\xff\xd8", b"\xff\x4f", b"\xff\x0a"):
+            self.images += not self._boxed
+            self._boxed = False
         if head[:2] == b"\xff\xd8":
             self._state, self._entropy_end = self._jpeg, JPEG_MARKER
             return position + 2
@@ -100,7 +121,8 @@ class Codestream:
             self._state = self._opaque
             return position + 2
         if head in (b"\0\0\0\x0cjP  ", b"\0\0\0\x0cJXL "):
-            self._state = self._boxes
+            self._state, self._boxed = self._boxes, True
+            self.images += 1
             return position
         if len(head) < 8 and not final:
             return MORE
@@ -121,24 +143,29 @@ class Codestream:
             return position + 2
         if marker == 0xF7:
             self._entropy_end = JPEG_LS_MARKER
-        behind = self._entropy if marker == 0xDA else self._jpeg
-        return self._segment(view, position, marker in JPEG_CODING, behind)
+        stop = self._segment(view, position, self.coding if marker in JPEG_CODING else self.texts)
+        if stop != MORE:
+            check_segment(marker, view[position + 4 : stop])
+            if marker == 0xC4:
+                self.coding[-1] = without_usual_codes(self.coding[-1])
+            self._state = self._entropy if marker == 0xDA else self._jpeg
+        return stop
 
-    def _segment(self, view: memoryview, position: int, coding: bool, behind: State) -> int:
-        """A marker segment: what codes is passed over, all else is handed out."""
+    def _segment(self, view: memoryview, position: int, into: list[bytes] | None) -> int:
+        """A marker segment: its content is handed out, or passed over where `into` is None."""
         if len(view) - position < 4:
             return MORE
         length = int.from_bytes(view[position + 2 : position + 4], "big")
         stop = position + 2 + length
         if length < 2:
             raise malformed()
-        self._used += 2 + length
-        if coding:
-            return self._pass_over(position, 2 + length, behind)
+        if into is None:
+            self._used += 2 + length
+            return self._pass_over(position, 2 + length, self._state)
         if stop > len(view):
-            self._used -= 2 + length
             return MORE
-        self.texts.append(bytes(view[position + 4 : stop]))
+        self._used += 2 + length
+        into.append(bytes(view[position + 4 : stop]))
         return stop
 
     def _pass_over(self, position: int, length: int, behind: State) -> int:
@@ -184,7 +211,9 @@ class Codestream:
         if 0x30 <= marker <= 0x3F:
             self._used += 2
             return position + 2
-        return self._segment(view, position, marker in J2K_CODING, self._jpeg_2000)
+        if marker in J2K_PACKED:
+            return self._segment(view, position, None)
+        return self._segment(view, position, self.coding if marker in J2K_CODING else self.texts)
 
     def _tile_part(self, view: memoryview, position: int) -> int:
         if len(view) - position < 12:
@@ -237,14 +266,26 @@ class Codestream:
         return len(view)
 
     def _after(self, view: memoryview, position: int, final: bool) -> int:
-        """Behind the end of the image: padding, or something that does not belong there."""
-        rest = bytes(view[position : position + MOST_TEXT])
-        padding = len(rest) - len(rest.lstrip(b"\0\xff"))
-        if padding:
-            return position + padding
-        if len(rest) == MOST_TEXT:
+        """Behind the end of the image there is padding only."""
+        if bytes(view[position:]).strip(b"\0\xff"):
             raise malformed()
-        if not final:
-            return MORE
-        self.texts.append(rest)
         return len(view)
+
+
+def check_segment(marker: int, content: memoryview) -> None:
+    """Raises Doubt(PIXEL_STREAM) for a reserved marker and for a length that its marker cannot have (T.81 B.2)."""
+    length = len(content) + 2
+    fits = marker != JPEG_RESERVED and length in JPEG_LENGTHS.get(marker, (length,))
+    if marker in JPEG_FRAMES:
+        fits = fits and length >= 8 and length == 8 + 3 * content[5]
+    elif marker == 0xDA:
+        fits = fits and length >= 6 and length == 6 + 2 * content[0]
+    if not fits:
+        raise malformed()
+
+
+def without_usual_codes(tables: bytes) -> bytes:
+    """Huffman tables without what the usual ones have in common."""
+    for codes in USUAL_CODES:
+        tables = tables.replace(codes, b"")
+    return tables

@@ -1,39 +1,44 @@
-"""What the gate looks for: byte patterns made of the original values that were taken out of one instance.
+"""What the gate looks for: patterns made of the original values that were taken out of one instance.
 
-- Names: every component of at least 3 characters (2 where the script is ideographic or syllabic); of a name with a
-  shorter component also family and given name side by side. In private elements, where a PN is often no person, from 5.
-- Identifiers (IDs, accession numbers, addresses, institutions): the whole value, from 5 characters.
-- UIDs: the whole value, from 5 characters. Birth dates: in the usual written forms.
+- Names: every component of at least 3 characters (2 where the script is ideographic or syllabic); family and given
+  name side by side, of each component group. In private elements, where a PN is often no person, from 5.
+- Identifiers (IDs, accession numbers, addresses, institutions): the whole value and what stands before a ^, also
+  without zeros in front, from 5 characters; without punctuation, from 6. UIDs: the whole value, from 5 characters.
+- Birth dates: in the usual written forms.
 
 Shorter values, from 2 characters, and those of one repeated character are compared with whole text values only.
-Patterns are in lower case for ASCII letters; other letters are there in several cases, in the encodings of the source,
-UTF-8 and UTF-16, and without diacritics.
+Byte patterns are in lower case for ASCII letters; other letters are there in several cases, in every character set of
+the instance, UTF-8 and UTF-16, and as ASCII without diacritics. Text patterns are for text that was decoded and folded.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
 from dicomnode.deidentify import values
+from dicomnode.deidentify.folding import folded, is_ideographic, spelt_out
 from dicomnode.deidentify.plan import Needle
 from dicomnode.model import Doubt
 
 LEAST_WHOLE = 2
 LEAST_NAME = 3
 LEAST_IDEOGRAPHIC = 2
-IDEOGRAPHIC = 0x1100
 LEAST_IDENTIFIER = 5
+LEAST_SQUEEZED = 6
 REMEMBERED = 2048
-NAME_WORDS = re.compile(rb"[\\^=\s,;/()\-_.\0]+")
-NAME_WORDS_TEXT = re.compile(r"[\\^=\s,;/()\-_.\0\u3000]+")
+NAME_WORDS = re.compile(r"[\\^=\s,;/()\-_.\0\u3000]+")
 BIRTH_DATE = re.compile(rb"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = (
+    "january february march april may june july august september october november december".split()  # noqa: SIM905
+)
+SCOTTISH = re.compile(r"(ma?c)([a-z]{3,})")
 PADDING = b" \0"
+PUNCTUATION = bytes(code for code in range(0x80) if not chr(code).isalnum() and code != 0x0A)
 
 Original: TypeAlias = tuple[Needle, int, bytes, bytes]
 """What a value is to the gate, its tag, its bytes and the Specific Character Set they are in."""
@@ -49,11 +54,18 @@ class Patterns:
     """UTF-16 of what is not ASCII only; found anywhere."""
     short: set[bytes] = field(default_factory=set)
     """Too short to be searched for: compared with whole text values."""
+    dated: set[bytes] = field(default_factory=set)
+    """Like plain, of a birth date: each holds `year`."""
+    year: bytes = b""
+    squeezed: set[bytes] = field(default_factory=set)
+    """Found in text from which punctuation was taken out."""
+    text: set[str] = field(default_factory=set)
+    """Found in text that was decoded and folded."""
 
 
 @lru_cache(maxsize=REMEMBERED)
-def patterns_of(original: Original) -> Patterns:
-    """The patterns of one original value; empty when it says nothing."""
+def patterns_of(original: Original, character_sets: tuple[bytes, ...] = ()) -> Patterns:
+    """The patterns of one original value in an instance with these character sets; empty when it says nothing."""
     kind, tag, value, character_set = original
     least = LEAST_IDENTIFIER if kind is not Needle.NAME or tag >> 16 & 1 else LEAST_NAME
     found = Patterns()
@@ -61,29 +73,90 @@ def patterns_of(original: Original) -> Patterns:
     if not trimmed:
         return found
     if kind is Needle.BIRTH_DATE and (match := BIRTH_DATE.fullmatch(trimmed)):
-        year, month, day = (part.decode("ascii") for part in match.groups())
-        found.plain.update(form.encode("ascii") for form in date_forms(year, month, day))
+        _birth_date(match[1].decode(), match[2].decode(), match[3].decode(), found)
     elif kind is Needle.UID:
         uids = [uid.strip(PADDING) for uid in trimmed.split(b"\\")]
         found.plain.update(uid.lower() for uid in uids if len(uid) >= LEAST_IDENTIFIER)
-    elif trimmed.isascii() and b"\x1b" not in trimmed:
-        _ascii(kind, trimmed.lower(), least, found)
     else:
-        _text(kind, trimmed, character_set, least, found)
+        texts = list(dict.fromkeys(_readings(trimmed, (character_set, b"ISO_IR 192"), kind)))
+        if not texts:
+            for piece in re.split(rb"[\\^=]", trimmed.lower()):
+                _add(piece.strip(PADDING), least, found)
+        for text in texts:
+            encodings = _encodings((character_set, *character_sets))
+            for word in _names(text) if kind is Needle.NAME else _identifiers(text):
+                _word(word, least, encodings, found)
+        if kind is Needle.NAME:
+            found.text.update(form for text in texts for form in _spoken(text, least))
+        else:
+            found.squeezed.update(squeezed for text in texts for squeezed in _squeezed(text))
     return found
 
 
-def _ascii(kind: Needle, value: bytes, least: int, found: Patterns) -> None:
-    if kind is Needle.NAME:
-        words = [word for word in NAME_WORDS.split(value) if word]
+def _readings(value: bytes, character_sets: Iterable[bytes], kind: Needle) -> Iterator[str]:
+    """What the value says in each of these character sets in which it can be read."""
+    for character_set in character_sets:
+        try:
+            encodings = values.encodings_of(character_set.decode("latin-1"))
+            yield values.decode(value, encodings, "PN" if kind is Needle.NAME else "LO")
+        except Doubt:
+            continue
+
+
+@lru_cache(maxsize=256)
+def _encodings(character_sets: tuple[bytes, ...]) -> tuple[str, ...]:
+    """The codecs of all these character sets that are known, and UTF-8."""
+    found: dict[str, None] = {}
+    for character_set in character_sets:
+        try:
+            found.update(dict.fromkeys(values.encodings_of(character_set.decode("latin-1"))))
+        except Doubt:
+            continue
+    return (*found, "utf-8")
+
+
+def _names(text: str) -> Iterator[str]:
+    """The words of a name, and of each component group family and given name side by side."""
+    for group in text.split("="):
+        words = [word for word in NAME_WORDS.split(group) if word]
+        yield from words
+        yield from side_by_side(words)
         for word in words:
-            _add(word, least, found)
-        found.plain.update(text.encode("ascii") for text in side_by_side([word.decode("ascii") for word in words]))
-        return
-    for single in value.split(b"\\"):
-        word = single.strip(PADDING)
-        _add(word, least, found)
-        _add(b" ".join(word.split()), least, found)
+            if "'" in word:
+                yield word.replace("'", "")
+            elif match := SCOTTISH.fullmatch(word.lower()):
+                yield f"{match[1]} {match[2]}"
+
+
+def _identifiers(text: str) -> Iterator[str]:
+    """Each value, what stands before a ^, with single spaces, and without zeros in front."""
+    for value in text.split("\\"):
+        for form in {value, value.split("^")[0]}:
+            for single in {form.strip(" \0"), " ".join(form.split())}:
+                yield single
+                if single.startswith("0") and len(single.lstrip("0")) >= LEAST_IDENTIFIER:
+                    yield single.lstrip("0")
+
+
+def _squeezed(text: str) -> Iterator[bytes]:
+    """Identifiers without punctuation: with a digit, or longer than words that could stand side by side by chance."""
+    for form in _identifiers(text):
+        squeezed = squeeze(form.lower().encode())
+        has_digit = any(code in b"0123456789" for code in squeezed)
+        if len(squeezed) >= (LEAST_SQUEEZED if has_digit else 2 * LEAST_SQUEEZED) and len(set(squeezed)) > 1:
+            yield squeezed
+
+
+def squeeze(text: bytes) -> bytes:
+    """Without spaces and punctuation; line ends stay."""
+    return text.translate(None, PUNCTUATION)
+
+
+def _spoken(text: str, least: int) -> Iterator[str]:
+    """The words of a name folded, both ways."""
+    for word in _names(text):
+        if len(word) >= (LEAST_IDEOGRAPHIC if is_ideographic(word) else least):
+            yield from (form for form in (folded(word), spelt_out(word)) if len(form) >= LEAST_IDEOGRAPHIC)
 
 
 def _add(word: bytes, least: int, found: Patterns) -> None:
@@ -94,11 +167,12 @@ def _add(word: bytes, least: int, found: Patterns) -> None:
 
 
 def side_by_side(words: list[str]) -> list[str]:
-    """Family and given name of one piece, in both orders, and with the usual marks where one of them is short."""
+    """Family and given name of one group, in both orders, and with the usual marks where one of them is short."""
     if len(words) < 2:
         return []
     one, other = words[:2]
-    found = [one + other, other + one] if len(one) + len(other) >= LEAST_IDENTIFIER + 1 else []
+    least = LEAST_IDEOGRAPHIC if is_ideographic(one + other) else LEAST_IDENTIFIER + 1
+    found = [one + other, other + one] if len(one) + len(other) >= least else []
     if min(len(one), len(other)) < LEAST_NAME and len(one) + len(other) >= LEAST_NAME:
         found += [
             first + mark + second for first, second in ((one, other), (other, one)) for mark in ("^", " ", ", ", "_")
@@ -106,57 +180,61 @@ def side_by_side(words: list[str]) -> list[str]:
     return found
 
 
+def _birth_date(year: str, month: str, day: str, found: Patterns) -> None:
+    for form in date_forms(year, month, day):
+        pattern = form.encode("ascii")
+        (found.dated if year in form else found.plain).add(pattern)
+    found.year = year.encode("ascii")
+    for one, other in ((month, day), (month.lstrip("0"), day.lstrip("0"))):
+        for year_, month_, day_ in (("年", "月", "日"), ("년", "월", "일"), ("년 ", "월 ", "일")):
+            found.text.add(f"{year}{year_}{one}{month_}{other}{day_}")
+
+
 def date_forms(year: str, month: str, day: str) -> Iterable[str]:
     """A date as people write it; digits and lower case."""
-    yield year + month + day
-    for mark in "-/.":
+    short_month, short_day, century = month.lstrip("0"), day.lstrip("0"), year[2:]
+    yield from (year + month + day, day + month + year, month + day + year)
+    for mark in "-/. ":
         yield mark.join((year, month, day))
-        yield mark.join((day, month, year))
-        yield mark.join((month, day, year))
-        yield mark.join((day.lstrip("0"), month.lstrip("0"), year))
-        yield mark.join((month.lstrip("0"), day.lstrip("0"), year))
+        yield mark.join((year, short_month, short_day))
+        for one, other in ((day, month), (month, day), (short_day, short_month), (short_month, short_day)):
+            yield mark.join((one, other, year))
+    for mark in "-/.":
+        yield mark.join((day, month, century))
+        yield mark.join((month, day, century))
     if 1 <= int(month) <= 12:
-        name = MONTHS[int(month) - 1]
-        for mark in " -":
+        for name in {MONTHS[int(month) - 1], MONTHS[int(month) - 1][:3]}:
+            yield from _named(year, name, {day, short_day})
+
+
+def _named(year: str, name: str, days: Iterable[str]) -> Iterable[str]:
+    for day in days:
+        for mark in (" ", "-", ". ", "/", ""):
             yield mark.join((day, name, year))
-        yield f"{name} {day}, {year}"
-        yield f"{name} {day} {year}"
-
-
-def _text(kind: Needle, value: bytes, character_set: bytes, least: int, found: Patterns) -> None:
-    """A value that is not plain ASCII: decoded where it can be, else its raw bytes between the delimiters."""
-    try:
-        encodings = values.encodings_of(character_set.decode("latin-1"))
-        text = values.decode(value, encodings, "PN" if kind is Needle.NAME else "LO")
-    except Doubt:
-        for piece in re.split(rb"[\\^=]", value.lower()):
-            _add(piece.strip(PADDING), least, found)
-        return
-    name = kind is Needle.NAME
-    words = [word for word in (NAME_WORDS_TEXT.split(text) if name else text.split("\\")) if word.strip()]
-    for word in [*words, *(side_by_side(words[:2]) if name else [])]:
-        _word(word.strip(), least, encodings, found)
+        yield from (f"{name} {day}, {year}", f"{name} {day} {year}", f"{name}-{day}-{year}")
+        yield from (f"{day} {name}, {year}", f"{year}-{name}-{day}", f"{year} {name} {day}")
 
 
 def _word(word: str, least: int, encodings: tuple[str, ...], found: Patterns) -> None:
-    ideographic = any(ord(character) >= IDEOGRAPHIC for character in word)
-    long = len(word) >= (LEAST_IDEOGRAPHIC if ideographic else least)
+    """One word in bytes: in several cases and every encoding, and in ASCII where it can be written so."""
+    word = word.strip()
+    long = len(word) >= (LEAST_IDEOGRAPHIC if is_ideographic(word) else least)
+    if word.isascii():
+        _add(word.lower().encode("ascii"), least, found)
+        return
+    for ascii_form in (folded(word), spelt_out(word)):
+        if ascii_form.isascii():
+            _add(ascii_form.encode("ascii"), least, found)
     for variant in _cases(word):
-        if variant.isascii():
-            (found.plain if long else found.short).add(variant.lower().encode("ascii"))
-            continue
-        encoded = {_encode(variant, encoding).lower() for encoding in (*encodings, "utf-8")} - {b""}
+        encoded = {_encode(variant, encoding).lower() for encoding in encodings} - {b""}
         (found.plain if long else found.short).update(encoded)
         if long:
             found.wide.update(variant.encode(form, "replace").lower() for form in ("utf-16-le", "utf-16-be"))
 
 
 def _cases(word: str) -> set[str]:
-    """The word in several cases, composed and decomposed, and without diacritics."""
-    composed = unicodedata.normalize("NFC", word)
-    decomposed = unicodedata.normalize("NFD", word)
-    bare = "".join(character for character in decomposed if not unicodedata.combining(character))
-    spelled = {word, composed, decomposed, bare if any(c.isalpha() for c in bare) else word}
+    """The word in several cases, composed and decomposed."""
+    spelled = {word, unicodedata.normalize("NFC", word), unicodedata.normalize("NFD", word)}
     return {form for text in spelled for form in (text, text.lower(), text.upper(), text.title()) if form}
 
 

@@ -1,14 +1,12 @@
-"""Pixel data: how long native pixels must be, and the item structure of encapsulated ones (PS3.5 section 8, A.4)."""
+"""Pixel data: how long it must be by the image attributes (PS3.5 section 8), and where it lies."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TypeAlias
 
 from dicomnode.deidentify.encoded import (
-    ITEM,
     PIXEL_DATA,
     SEQUENCE_END,
     TAG_AND_LENGTH,
@@ -17,8 +15,7 @@ from dicomnode.deidentify.encoded import (
     Reader,
     place,
 )
-from dicomnode.deidentify.jpeg import Codestream
-from dicomnode.deidentify.syntaxes import Form, Pixels
+from dicomnode.deidentify.syntaxes import Form
 from dicomnode.model import Buffer, Doubt, Reason
 
 SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, BITS = (
@@ -71,95 +68,31 @@ def _number(data: Buffer, elements: Sequence[Element], tag: int) -> int:
     return int.from_bytes(value, "little")
 
 
+def frame_bits(data: Buffer, elements: Sequence[Element], tag: int = PIXEL_DATA) -> int:
+    """Bits of one native frame; raises Doubt(PIXEL_LENGTH)."""
+    pixels = _number(data, elements, ROWS) * _number(data, elements, COLUMNS)
+    if tag in FLOAT_BITS:
+        return pixels * FLOAT_BITS[tag]
+    samples, allocated = _number(data, elements, SAMPLES), _number(data, elements, BITS)
+    if samples == 3 and allocated == 8:
+        return pixels * SUBSAMPLED.get(text_of(data, elements, PHOTOMETRIC), 24)
+    return pixels * samples * allocated
+
+
 def check_native(data: Buffer, elements: Sequence[Element], tag: int, length: int) -> None:
     """Raises Doubt(PIXEL_LENGTH) unless the value is as long as the image attributes say, padded to even length."""
-    pixels = _number(data, elements, ROWS) * _number(data, elements, COLUMNS) * frames_of(data, elements)
-    if tag in FLOAT_BITS:
-        bits = pixels * FLOAT_BITS[tag]
-    else:
-        samples, allocated = _number(data, elements, SAMPLES), _number(data, elements, BITS)
-        bits = pixels * samples * allocated
-        if samples == 3 and allocated == 8:
-            bits = pixels * SUBSAMPLED.get(text_of(data, elements, PHOTOMETRIC), 24)
-    expected = (bits + 7) // 8
+    expected = (frame_bits(data, elements, tag) * frames_of(data, elements) + 7) // 8
     if not expected or length != expected + expected % 2:
         raise Doubt(Reason.PIXEL_LENGTH, place((tag,)))
 
 
-class Fragments:
-    """Walks through an encapsulated pixel value, delimiter included; `done` when it was there."""
-
-    def __init__(self, pixels: Pixels, frames: int) -> None:
-        self.done = False
-        self._frames = frames
-        self._count = -1
-        self._left = 0
-        self._first = False
-        self._codestream = Codestream() if pixels is Pixels.CODESTREAM else None
-        self._least = 1 if pixels is Pixels.VIDEO else frames
-
-    @property
-    def texts(self) -> list[bytes]:
-        """What the gate must see; the caller takes it out."""
-        return self._codestream.texts if self._codestream else []
-
-    def advance(self, view: memoryview) -> int:
-        """Judge bytes; returns how many of them. The rest must be given again with more behind it.
-
-        Raises Doubt(PIXEL_STREAM).
-        """
-        position = 0
-        while not self.done:
-            moved = self._fragment(view, position) if self._left else self._item(view, position)
-            if moved == position:
-                break
-            position = moved
-        return position
-
-    def _item(self, view: memoryview, position: int) -> int:
-        if len(view) - position < 8:
-            return position
-        tag, length = TAG_AND_LENGTH(view, position)
-        if tag == SEQUENCE_END:
-            self._end(length)
-            return position + 8
-        if tag != ITEM or length == UNDEFINED or length % 2:
-            raise Doubt(Reason.PIXEL_STREAM, place((PIXEL_DATA,)))
-        if self._count < 0:
-            return self._offsets(view, position, length)
-        self._count += 1
-        self._left, self._first = length, True
-        return position + 8
-
-    def _end(self, length: int) -> None:
-        if length or self._count < max(self._least, 1):
-            raise Doubt(Reason.PIXEL_STREAM, place((PIXEL_DATA,)))
-        if self._codestream:
-            self._codestream.end()
-        self.done = True
-
-    def _offsets(self, view: memoryview, position: int, length: int) -> int:
-        """The basic offset table: empty, or ascending from 0 with one offset per frame."""
-        if length not in (0, 4 * self._frames):
-            raise Doubt(Reason.PIXEL_STREAM, place((PIXEL_DATA,)))
-        stop = position + 8 + length
-        if stop > len(view):
-            return position
-        offsets = [int.from_bytes(view[at : at + 4], "little") for at in range(position + 8, stop, 4)]
-        ascending = all(one < other for one, other in pairwise(offsets))
-        if offsets and (offsets[0] or not ascending):
-            raise Doubt(Reason.PIXEL_STREAM, place((PIXEL_DATA,)))
-        self._count = 0
-        return stop
-
-    def _fragment(self, view: memoryview, position: int) -> int:
-        step = min(self._left, len(view) - position)
-        if self._codestream and step:
-            portion = view[position : position + step]
-            step = self._codestream.advance(portion, self._first, step == self._left)
-            self._first = self._first and not step
-        self._left -= step
-        return position + step
+def planes(data: Buffer, elements: Sequence[Element]) -> tuple[int, int]:
+    """Bytes of one byte plane of a frame, and how many planes it has (PS3.5 G.2); raises Doubt(PIXEL_LENGTH)."""
+    pixels = _number(data, elements, ROWS) * _number(data, elements, COLUMNS)
+    samples, allocated = _number(data, elements, SAMPLES), _number(data, elements, BITS)
+    if allocated == 1:
+        return (pixels + 7) // 8, samples
+    return pixels, samples * ((allocated + 7) // 8)
 
 
 def split_pixels(data: Buffer, form: Form) -> tuple[int, int]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dicomnode.deidentify import digest, syntaxes
-from dicomnode.deidentify.cleaned import Cleaned, Split, check_pixels, clean_tail, clean_whole, describe, split_at
+from dicomnode.deidentify.cleaned import Cleaned, Split, check_pixels, clean_tail, clean_whole, describe, show, split_at
 from dicomnode.deidentify.convert import MOST_INFLATED, Inflater
 from dicomnode.deidentify.encoded import Element, Reader, Short, place
-from dicomnode.deidentify.pixels import Fragments
+from dicomnode.deidentify.fragments import Fragments
 from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.pseudonyms import Pseudonyms
 from dicomnode.deidentify.syntaxes import Form
@@ -211,7 +211,7 @@ class CleanStream:
         if self._pending:
             view = memoryview(self._pending + bytes(view))
         judged = self._fragments.advance(view)
-        self._treatment.gate.check_segments(self._fragments.texts)
+        show(self._fragments, self._treatment.gate)
         self._pass(view[:judged], out)
         self._pending = b"" if self._fragments.done else bytes(view[judged:])
         if self._fragments.done:

@@ -10,11 +10,13 @@ from dicomnode.model import Doubt, Reason
 
 
 class Pixels(Enum):
-    """What encapsulated fragments hold; VIDEO may have fewer fragments than frames."""
+    """What encapsulated fragments hold; VIDEO may have fewer fragments than frames, the others have not."""
 
     NATIVE = "native"
     CODESTREAM = "codestream"
-    OPAQUE = "opaque"
+    RUN_LENGTHS = "run lengths"
+    DEFLATED = "deflated"
+    UNCOMPRESSED = "uncompressed"
     VIDEO = "video"
 
 
@@ -47,8 +49,6 @@ _CODESTREAM = [
     f"{_JPEG}{last}" for last in (*range(50, 67), 70, 80, 81, *range(90, 94), *range(110, 113), 201, 202, 203)
 ]
 """JPEG, JPEG-LS, JPEG 2000 (not JPIP), JPEG XL, High-Throughput JPEG 2000."""
-_OPAQUE = ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.8.1", "1.2.840.10008.1.2.1.98"]
-"""RLE, Deflated Image Frame Compression, Encapsulated Uncompressed: no segments that could hold text."""
 _VIDEO = [f"{_JPEG}{last}" for last in range(100, 109)] + [f"{_JPEG}{last}.1" for last in range(100, 107)]
 """MPEG2, MPEG-4 and HEVC, whole and fragmentable."""
 
@@ -57,7 +57,9 @@ def _forms() -> dict[str, Form]:
     kinds = (
         (_NATIVE, Pixels.NATIVE),
         (_CODESTREAM, Pixels.CODESTREAM),
-        (_OPAQUE, Pixels.OPAQUE),
+        (["1.2.840.10008.1.2.5"], Pixels.RUN_LENGTHS),
+        (["1.2.840.10008.1.2.8.1"], Pixels.DEFLATED),
+        (["1.2.840.10008.1.2.1.98"], Pixels.UNCOMPRESSED),
         (_VIDEO, Pixels.VIDEO),
     )
     return {str(syntax): Form(str(syntax), kind) for syntaxes, kind in kinds for syntax in syntaxes}

@@ -51,6 +51,16 @@ def fragments(*parts: bytes, offsets: bytes = b"", vr: str = "OB", end: bytes = 
     return element(0x7FE00010, vr, content, length=UNDEFINED) + end
 
 
+def rle(*segments: bytes, offsets: tuple[int, ...] = ()) -> bytes:
+    """An RLE frame (PS3.5 Annex G); `offsets` may lie. Without segments one of 4 x 4 pixels of 8 bits."""
+    segments = segments or (b"\x0f" + bytes(range(16)) + b"\0",)
+    starts = [64]
+    for segment in segments[:-1]:
+        starts.append(starts[-1] + len(segment))
+    starts = [*(offsets or starts), *[0] * 15][:15]
+    return pack("<16I", len(segments), *starts) + b"".join(segments)
+
+
 HEAD: tuple[tuple[int, str, str], ...] = (
     (0x00080005, "CS", "ISO_IR 100"),
     (0x00080016, "UI", SC),

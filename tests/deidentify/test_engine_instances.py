@@ -29,6 +29,7 @@ from building import (
     item,
     output,
     received,
+    rle,
     sequence,
 )
 from compare import KEYS
@@ -156,7 +157,7 @@ def test_digests() -> None:
         (data_set(*image(), PIXELS, element(0xFFFCFFFC, "OB", bytes(8))), EXPLICIT),
         (data_set(), EXPLICIT),
         (data_set(implicit=True), IMPLICIT),
-        (data_set(*image(), fragments(b"\1\2\3\4")), RLE),
+        (data_set(*image(), fragments(rle())), RLE),
     ):
         cleaned = clean(data, syntax)
         pixels = NO_PIXELS if cleaned.pixels is None else hashlib.sha256(cleaned.pixels).digest()
@@ -253,16 +254,17 @@ def test_one_bit_and_odd_pixels() -> None:
 
 def test_encapsulated_structure() -> None:
     two = image(frames=2)
-    offsets = bytes(4) + (8 + 4).to_bytes(4, "little")
-    good = data_set(*two, fragments(b"abcd", b"efgh", offsets=offsets))
+    frame = rle()
+    offsets = bytes(4) + (8 + len(frame)).to_bytes(4, "little")
+    good = data_set(*two, fragments(frame, frame, offsets=offsets))
     assert doubt_of(good, RLE) is None
     for bad in (
-        data_set(*two, fragments(b"abcd")),
-        data_set(*two, fragments(b"abcd", b"efgh", offsets=b"QUITTENBAUM ")),
-        data_set(*two, fragments(b"abcd", b"efgh", offsets=b"\1\0\0\0\2\0\0\0")),
+        data_set(*two, fragments(frame)),
+        data_set(*two, fragments(frame, frame, offsets=b"QUITTENBAUM ")),
+        data_set(*two, fragments(frame, frame, offsets=b"\0\0\0\0\2\0\0\0")),
         data_set(*two, PIXELS),
         good[:-8],
-        good.replace(b"\xfe\xff\x00\xe0\x04", b"\xfe\xff\x00\xe0\x05"),
+        good.replace(b"\xfe\xff\x00\xe0\x52", b"\xfe\xff\x00\xe0\x53"),
     ):
         assert doubt_of(bad, RLE) is not None
     assert doubt_of(data_set(*two, fragments(b"abcd", b"efgh")), BASELINE).reason is Reason.PIXEL_STREAM

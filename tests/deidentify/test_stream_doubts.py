@@ -33,8 +33,8 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def jpeg(*segments: bytes, entropy: bytes = b"\x12\xff\x00\x34\xff\xd0\x56") -> bytes:
-    tables = segment(0xDB, bytes(65)) + segment(0xC0, bytes(15)) + segment(0xC4, bytes(20))
-    return b"\xff\xd8" + b"".join(segments) + tables + segment(0xDA, bytes(10)) + entropy + b"\xff\xd9"
+    tables = segment(0xDB, bytes(65)) + segment(0xC0, bytes(5) + b"\3" + bytes(9)) + segment(0xC4, bytes(20))
+    return b"\xff\xd8" + b"".join(segments) + tables + segment(0xDA, b"\3" + bytes(9)) + entropy + b"\xff\xd9"
 
 
 NAMED = jpeg(segment(0xFE, b"patient Quittenbaum, W."))
@@ -93,7 +93,7 @@ CASES = {
     "a name behind the last frame": (
         data_set(*image(), fragments(jpeg() + b"Quittenbaum")),
         BASELINE,
-        Reason.RESIDUE,
+        Reason.PIXEL_STREAM,
     ),
     "no delimiter": (data_set(*image(), fragments(jpeg(), end=b"")), BASELINE, Reason.TRUNCATED),
     "no frame": (data_set(*image(), fragments(b"no image at all!")), JPEG_2000, Reason.PIXEL_STREAM),

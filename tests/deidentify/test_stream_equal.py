@@ -20,6 +20,7 @@ from building import (
     item,
     output,
     received,
+    rle,
     sequence,
     stream,
 )
@@ -54,7 +55,7 @@ SMALL = {
         data_set(*image(), sequence(0x00082218, item(data_set(), defined=False), defined=False), PIXELS),
         EXPLICIT,
     ),
-    "fragments": (data_set(*image(frames=2), fragments(b"abcd", b"efgh"), PADDING), RLE),
+    "fragments": (data_set(*image(frames=2), fragments(rle(), rle()), PADDING), RLE),
 }
 
 

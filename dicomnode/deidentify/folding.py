@@ -1,0 +1,44 @@
+"""Text brought into one form, so that a name is found however its letters are written."""
+
+from __future__ import annotations
+
+import unicodedata
+
+IDEOGRAPHIC = 0x1100
+"""From here on a character is a syllable or a word, and words need no spaces between them."""
+LETTERS = str.maketrans(
+    {
+        "ø": "o",
+        "ł": "l",
+        "đ": "d",
+        "ð": "d",
+        "ß": "ss",
+        "æ": "ae",
+        "œ": "oe",
+        "þ": "th",
+        "ı": "i",
+        "'": "",
+        "’": "",
+        "ʼ": "",
+        "`": "",
+    }
+)
+"""What a letter that does not come apart is written as without it; apostrophes are left out."""
+SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
+
+
+def folded(text: str) -> str:
+    """In lower case, in one width, without diacritics and apostrophes."""
+    apart = unicodedata.normalize("NFKD", text.lower()).translate(LETTERS)
+    bare = "".join(character for character in apart if not unicodedata.combining(character))
+    return unicodedata.normalize("NFKC", bare)
+
+
+def spelt_out(text: str) -> str:
+    """The same with umlauts and their like as two letters."""
+    return folded(unicodedata.normalize("NFKC", text.lower()).translate(SPELT_OUT))
+
+
+def is_ideographic(text: str) -> bool:
+    """Whether the text is, at least in part, in a script without spaces."""
+    return any(ord(character) >= IDEOGRAPHIC for character in text)
