@@ -10,7 +10,8 @@ from typing import Any
 
 import images
 import pydicom
-from oracle import Oracle, dictionary_vr, effective_vr, is_sequence, items_of
+from oracle import Oracle
+from oracle_facts import dictionary_vr, effective_vr, is_sequence, items_of
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (

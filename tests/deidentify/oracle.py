@@ -7,29 +7,37 @@ steps or encoded bytes. What it keeps are pydicom's raw elements, so that kept v
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import hmac
-import json
 import uuid
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
+import oracle_content
 import oracle_dates
 import oracle_private
 import pydicom._uid_dict
+from oracle_content import Item
+from oracle_dummies import dummy_item, dummy_value, replacements
+from oracle_facts import (
+    STRINGS,
+    class_uids,
+    dictionary_vr,
+    digits,
+    effective_vr,
+    find_row,
+    in_dictionary,
+    is_sequence,
+    items_of,
+    text_of,
+    types_of,
+    under,
+)
 from pydicom import datadict
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
-from pydicom.values import convert_SQ
 
-import dicomnode.deidentify
-
-FACTS = Path(next(iter(dicomnode.deidentify.__path__)), "standard")
-STRINGS = ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 TEMPLATES = {
     "PatientName": "patient_name",
     "PatientID": "patient_id",
@@ -38,65 +46,6 @@ TEMPLATES = {
 }
 DECLARED = ("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence")
 LONGITUDINAL = "LongitudinalTemporalInformationModified"
-
-TYPES = ["1", "1C", "2", "2C", "3", "?"]
-CODES = {
-    "X": "DXZZXX",
-    "Z": "DDZZZZ",
-    "D": "DDDDDD",
-    "U": "UUUUUU",
-    "K": "KKKKKK",
-    "X/Z": "DXZZXZ",
-    "X/D": "DDZZXD",
-    "Z/D": "DDZZZD",
-    "X/Z/D": "DDZZXD",
-    "X/Z/U*": "UUUUXU",
-}
-"""What each code of Table E.1-1 becomes under each of TYPES (?: the SOP class is not known)."""
-
-
-def under(code: str, type_: str) -> str:
-    return CODES[code][TYPES.index(type_)]
-
-
-@cache
-def facts(name: str) -> list[dict[str, str]]:
-    with (FACTS / name).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-@cache
-def table() -> dict[str, dict[str, str]]:
-    return {row["tag"]: row for row in facts("table.csv")}
-
-
-@cache
-def all_types() -> dict[str, list[tuple[str, str, str]]]:
-    """(path, tag, type) of each module."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    for row in facts("modules.csv"):
-        found.setdefault(row["module"], []).append((row["path"], row["tag"], row["type"]))
-    return found
-
-
-@cache
-def types_of(sop_class: str) -> dict[tuple[str, str], str] | None:
-    for row in facts("retired_classes.csv"):
-        if row["sop_class"] == sop_class:
-            sop_class = row["like"]
-    for row in facts("classes.csv"):
-        if row["sop_class"] == sop_class:
-            return _strictest([entry for module in row["modules"].split() for entry in all_types()[module]])
-    return None
-
-
-def _strictest(entries: list[tuple[str, str, str]]) -> dict[tuple[str, str], str]:
-    order = ["3", "2C", "2", "1C", "1"]
-    types: dict[tuple[str, str], str] = {}
-    for path, tag, type_ in entries:
-        if order.index(type_) > order.index(types.get((path, tag), "3")):
-            types[path, tag] = type_
-    return types
 
 
 @dataclass
@@ -110,6 +59,7 @@ class Oracle:
     options: tuple[str, ...] = ()
     overrides: dict[str, str] = field(default_factory=dict)
     shift: tuple[str, int] = ("days", 365)
+    _roots: list[Item] = field(default_factory=list)
 
     def clean(self, data_set: Dataset) -> Dataset:
         """A new data set; `data_set` comes fresh from dcmread and is not changed."""
@@ -137,7 +87,7 @@ class Oracle:
         if items:
             cleaned.DeidentificationMethodCodeSequence = Sequence(items)
 
-    def _treat(self, data_set: Dataset, path: str, root: Dataset) -> Dataset:
+    def _treat(self, data_set: Dataset, path: str, root: Dataset, item: Item | None = None) -> Dataset:
         cleaned = Dataset()
         cleaned.set_original_encoding(*data_set.original_encoding, data_set.original_character_set)
         for tag in sorted(data_set.keys()):
@@ -146,6 +96,21 @@ class Oracle:
             verdict = self._verdict(tag, vr, path)
             if verdict == "private":
                 verdict, vr = oracle_private.verdict(data_set, tag, vr, "retain_uids" in self.options)
+            if verdict == "overlay":
+                verdict = "K" if self._text(data_set, Tag(tag.group, 0x0040)) == "R" else "X"
+            if verdict == "content":
+                self._content(cleaned, data_set, tag, path, root, item)
+                continue
+            special = oracle_content.special(item, digits(tag), vr, self._roots) if item else None
+            if isinstance(special, list):
+                cleaned[tag] = DataElement(tag, "UL", special)
+                continue
+            if special == "code":
+                cleaned[tag] = DataElement(
+                    tag, "SQ", Sequence([dummy_item(entry) for entry in replacements()["0040A168"]])
+                )
+                continue
+            verdict = special or verdict
             if verdict == "K" and is_sequence(tag, vr):
                 verdict = "items"
             if verdict == "K" and "AS" in (vr, dictionary_vr(tag)):
@@ -163,6 +128,25 @@ class Oracle:
     def _items(self, items: list[Dataset], tag: BaseTag, path: str, root: Dataset) -> DataElement:
         below = f"{path}/{digits(tag)}".lstrip("/")
         return DataElement(tag, "SQ", Sequence([self._treat(item, below, root) for item in items]))
+
+    def _content(
+        self, cleaned: Dataset, data_set: Dataset, tag: BaseTag, path: str, root: Dataset, item: Item | None
+    ) -> None:
+        """Content items or graphic annotations: some go, and when all do, the sequence is empty or goes too."""
+        below = f"{path}/{digits(tag)}".lstrip("/")
+        sequence = items_of(data_set, tag)
+        if digits(tag) == "00700001":
+            drawn = ("GraphicObjectSequence", "CompoundGraphicSequence")
+            treated = [self._treat(each, below, root) for each in sequence if any(each.get(k) for k in drawn)]
+        elif item is not None and digits(tag) == oracle_content.CONTENT:
+            treated = [self._treat(each.data_set, below, root, each) for each in item.items if not each.gone]
+        else:
+            outside = self._roots
+            self._roots = oracle_content.tree(sequence, lambda one: items_of(one, Tag(0x0040A730)), self.options)
+            treated = [self._treat(each.data_set, below, root, each) for each in self._roots if not each.gone]
+            self._roots = outside
+        if treated or not sequence or digits(tag) == "00400555":
+            cleaned[tag] = DataElement(tag, "SQ", Sequence(treated))
 
     def _verdict(self, tag: BaseTag, vr: str, path: str) -> str:
         """X, Z, D, U, K, or: items (treat the items), template."""
@@ -188,6 +172,9 @@ class Oracle:
         modified = "retain_longitudinal_modified_dates" in self.options and "modified=C" in row["options"].split()
         if modified and oracle_dates.movable(digits(tag), vr, dictionary_vr(tag)):
             return "C"
+        cleaned = oracle_content.verdict(digits(tag), vr, dictionary_vr(tag), self.options, row["options"])
+        if cleaned is not None:
+            return cleaned
         return under(self._code(row), self._type(path, tag))
 
     def _code(self, row: dict[str, str]) -> str:
@@ -220,7 +207,7 @@ class Oracle:
             kept = "retain_longitudinal_full_dates" in self.options
             return under("K" if kept else "X/Z/D", self._type(path, tag))
         if vr == "UI" or said == "UI":
-            if digits(tag) in {row["tag"] for row in facts("class_uids.csv")} and vr in ("UI", "UN"):
+            if digits(tag) in class_uids() and vr in ("UI", "UN"):
                 return "K"
             return "K" if "retain_uids" in self.options else "U"
         return "K"
@@ -309,108 +296,9 @@ class Oracle:
         if is_sequence(tag, vr):
             if not isinstance(record, list):
                 return None
-            return DataElement(tag, vr, Sequence([_item(entry) for entry in record]))
+            return DataElement(tag, vr, Sequence([dummy_item(entry) for entry in record]))
         if record is not None and record[0] == vr:
             return DataElement(tag, vr, record[1])
         kind = dictionary_vr(tag) if vr == "UN" else vr
         value = dummy_value(kind)
         return DataElement(tag, vr, value)
-
-
-@cache
-def replacements() -> dict[str, list]:
-    return json.loads((FACTS / "replacements.json").read_text(encoding="utf-8"))
-
-
-def dummy_value(vr: str) -> object:
-    if vr in ("DA", "DT", "TM", "AS", "UR", "AE", "CS", "DS", "IS"):
-        return {"DA": "19000101", "DT": "19000101000000", "TM": "000000", "AS": "000Y", "UR": "urn:removed"}.get(
-            vr, "REMOVED" if vr in ("AE", "CS") else "0"
-        )
-    if vr in STRINGS:
-        return "Removed"
-    if vr in ("US", "SS", "UL", "SL", "FL", "FD", "UV", "SV", "AT"):
-        return 0
-    return bytes({"OL": 4, "OF": 4, "OD": 8, "OV": 8}.get(vr, 2))
-
-
-def _item(record: dict[str, list]) -> Dataset:
-    item = Dataset()
-    for tag, given in record.items():
-        if not given or isinstance(given[0], dict):
-            item.add_new(int(tag, 16), "SQ", Sequence([_item(entry) for entry in given]))
-        elif given[0] in ("US", "FL"):
-            item.add_new(
-                int(tag, 16),
-                given[0],
-                [float(part) for part in given[1].split()]
-                if given[0] == "FL"
-                else [int(part) for part in given[1].split()],
-            )
-        elif given[0] == "OB":
-            item.add_new(int(tag, 16), "OB", bytes.fromhex(given[1]))
-        else:
-            item.add_new(int(tag, 16), given[0], given[1])
-    return item
-
-
-def text_of(raw: RawDataElement | DataElement) -> str:
-    """The text of a value as it is encoded, several values with backslashes between them."""
-    value = raw.value or b""
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    return "\\".join([value] if isinstance(value, str) else [str(one) for one in value])
-
-
-def digits(tag: int) -> str:
-    return f"{int(tag):08X}"
-
-
-def find_row(tag: BaseTag) -> dict[str, str] | None:
-    """The row of the table or of the project's additions; curves and overlays by their groups."""
-    own = {row["tag"]: {"basic": row["code"], "options": row["options"]} for row in facts("additions.csv")}
-    if digits(tag) in table():
-        return table()[digits(tag)]
-    if digits(tag) in own:
-        return own[digits(tag)]
-    if tag.group >> 8 == 0x50:
-        return table()["50xxxxxx"]
-    if tag.group >> 8 == 0x60:
-        return table().get(f"60xx{tag.element:04X}", own["60xxxxxx"])
-    return None
-
-
-def in_dictionary(tag: BaseTag) -> bool:
-    return digits(tag) in table() or datadict.dictionary_has_tag(tag) or datadict.repeater_has_tag(int(tag))
-
-
-def dictionary_vr(tag: BaseTag) -> str:
-    try:
-        vr = datadict.dictionary_VR(tag)
-    except KeyError:
-        return table().get(digits(tag), {}).get("vr") or "UN"
-    return (
-        "UN"
-        if vr == "NONE"
-        else {"OB or OW": "OW", "US or SS": "US", "US or SS or OW": "US", "US or OW": "US"}.get(vr, vr)
-    )
-
-
-def effective_vr(raw: RawDataElement | DataElement) -> str:
-    """The file's VR in Explicit VR, the dictionary's in Implicit VR."""
-    if isinstance(raw, DataElement):
-        return str(raw.VR)
-    return raw.VR or dictionary_vr(Tag(raw.tag))
-
-
-def items_of(data_set: Dataset, tag: BaseTag) -> list[Dataset]:
-    """The items of a sequence, also of one that pydicom's dictionary does not know in Implicit VR."""
-    raw = data_set.get_item(tag)
-    unknown = isinstance(raw, RawDataElement) and raw.VR in (None, "UN")
-    if unknown and not datadict.dictionary_has_tag(tag):
-        return list(convert_SQ(raw.value or b"", True, True))
-    return list(data_set[tag].value or [])
-
-
-def is_sequence(tag: BaseTag, vr: str) -> bool:
-    return vr == "SQ" or (vr == "UN" and dictionary_vr(tag) == "SQ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 
-from oracle import STRINGS, digits, facts, table
+from oracle_facts import STRINGS, digits, facts, table
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 

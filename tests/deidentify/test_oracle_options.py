@@ -13,7 +13,7 @@ import oracle_dates
 import planted
 import pytest
 from compare import BASIC, KEYS, differences, engine_output, expected_output, oracle_of, plan_of, read
-from oracle import additions, digits, find_row, table
+from oracle_facts import additions, digits, find_row, table
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian

@@ -10,7 +10,7 @@ import planted
 from compare import BASIC, differences, engine_output, expected_output, oracle_of, plan_of, read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import STRINGS, dictionary_vr
+from oracle_facts import STRINGS, dictionary_vr
 from pydicom import config
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataelem import DataElement

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from oracle import CODES, TYPES, facts, under
+from oracle_facts import CODES, TYPES, facts, under
 
 from dicomnode.deidentify import rules
 from dicomnode.deidentify.plan import MEMO, Action, Needle, Step, key_of

@@ -24,8 +24,8 @@ BAD = {
     "profile: basic\nprofile: basic": "2: 'profile' is there twice; keep one of the two",
     "profile: basic\noptions: retain_uids": "2: options must be a list; write: options: [...]",
     "profile: basic\noptions: [retain_uid]": "2: unknown option 'retain_uid'; did you mean 'retain_uids'?",
-    "profile: basic\noptions:\n  - clean_descriptors": "3: option 'clean_graphics' cannot be honoured yet; "
-    "leave it out: graphics and overlays are removed",
+    "profile: basic\noptions:\n  - clean_descriptors": "3: option 'clean_descriptors' cannot be honoured yet; "
+    "leave it out: descriptions are removed; keep a single one under attributes",
     "profile: basic\noptions: [retain_longitudinal_full_dates, retain_longitudinal_modified_dates]": "2: full and "
     "modified dates exclude each other; choose one (PS3.15 E.3.6)",
     "profile: basic\ntemplates:\n  patientid: x": "3: unknown template 'patientid'; did you mean 'patient_id'?",
