@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import images
 from compare import differences, expected_output
@@ -77,9 +79,14 @@ def by_oracle(node: Node, part10: bytes) -> tuple[str, Dataset]:
     return str(images.parse(expected).SOPInstanceUID), images.parse(expected)
 
 
+@lru_cache(maxsize=4)
+def _engine(rules: Path, text: str, key_file: Path) -> Deidentifier:
+    return Deidentifier(deidentify.load(rules), load_key(key_file))
+
+
 def cleaned(node: Node, part10: bytes) -> tuple[str, tuple[str, bytes]]:
     """What the engine makes of a file under the node's rules and key."""
-    engine = Deidentifier(deidentify.load(node.rules), _keys(node))
+    engine = _engine(node.rules, node.rules.read_text(), node.key_file)
     syntax, data = images.split(part10)
     header = images.header(part10)
     received = Received(ORIGIN, str(header.SOPClassUID), str(header.SOPInstanceUID), syntax)

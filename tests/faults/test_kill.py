@@ -1,0 +1,189 @@
+"""Killed anywhere: what was answered with 0x0000 arrives at research with identical bytes, or is withheld and listed.
+
+DICOMNODE_KILL_POINTS and DICOMNODE_KILLS say at how many points and random moments; 'all' and 200 were run by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import images
+import pytest
+import synthetic
+from chain import Arrived, cleaned
+from killpoint import Forge, Forked, Point, names, sample
+from peers import dcmtk
+from peers.dcmtk import Storescp
+from peers.node import Node
+from peers.process import until
+
+POINTS = os.environ.get("DICOMNODE_KILL_POINTS", "10")
+KILLS = int(os.environ.get("DICOMNODE_KILLS", "6"))
+KEY = bytes(range(32))
+SETTINGS = {"node": {"whole": "64KiB"}, "forward": {"first": "100ms", "most": "300ms"}}
+
+
+class ForkedNode(Node):
+    """The node as a black box, started by a forge."""
+
+    forge: Forge
+
+    def start_to_die(self, at: Point, trace: Path) -> None:
+        """Start it; it ends at this point, perhaps before it listens."""
+        self.process = self._forked(trace, at)
+
+    def start(self) -> Node:
+        """Start it and wait until it listens."""
+        self.process = self._forked(None, ("", 0))
+        assert self.running, self.output()[-2000:]
+        return self
+
+    def _forked(self, trace: Path | None, at: Point) -> Forked:
+        forked = self.forge.start(["serve", "--config", str(self.config)], self.log, trace, at)
+        forked.wait_ready(self._listening)
+        return forked
+
+    def column(self, statement: str) -> list[str]:
+        """The first column of a query on the journal."""
+        with closing(sqlite3.connect(f"file:{self.storage}/journal.db?mode=ro", uri=True, timeout=10)) as journal:
+            return [row[0] for row in journal.execute(statement)]
+
+    def settled(self) -> bool:
+        """Whether nothing is under way."""
+        return set(self.column("SELECT state FROM study")) <= {"confirmed", "withheld"}
+
+
+@pytest.fixture(scope="module")
+def forge(tmp_path_factory) -> Iterator[Forge]:
+    rules = tmp_path_factory.mktemp("rules") / "rules.yaml"
+    rules.write_text("profile: basic\n")
+    with Forge(rules) as made:
+        ForkedNode.forge = made
+        yield made
+
+
+class Course:
+    """One life of a node that is killed and started again, with its sender and its receiver."""
+
+    def __init__(self, folder: Path, research: Storescp, key: bytes | None = KEY) -> None:
+        peers = {"staging": ("STAGING", 4242), "research": (research.ae_title, research.port)}
+        self.node = ForkedNode(folder, peers, quiet="250ms", settings=SETTINGS, key=key)
+        self.research = research
+        self.acknowledged: set[str] = set()
+
+    def send(self, files: list[Path]) -> None:
+        """Send everything in one association; note what was answered with 0x0000."""
+        result = dcmtk.storescu(self.node.port, files)
+        self.acknowledged |= set(result.acknowledged)
+
+    def check(self, sent: dict[str, bytes], bad: dict[str, bytes]) -> None:
+        """After a start: everything acknowledged gets where it belongs, and nothing else."""
+        until(self.node.settled, 20, f"everything settled: {self.node.folder}")
+        arrived = self.research.data_sets()
+        expected: Arrived = {}
+        for uid, part10 in sent.items():
+            name, contents = cleaned(self.node, part10)
+            expected[name] = contents
+            if uid in self.acknowledged:
+                assert arrived.get(name) == contents, f"lost or changed: {self.node.folder}"
+        assert arrived.items() <= expected.items()
+        withheld = self.node.column("SELECT length FROM withheld")
+        for uid, part10 in bad.items():
+            if uid in self.acknowledged:
+                assert len(images.split(part10)[1]) in withheld, f"lost: {self.node.folder}"
+        sealed = {path.stem for path in self.node.storage.glob("quarantine/*/*")}
+        assert sealed == set(self.node.column("SELECT quarantine FROM withheld"))
+
+
+def _material(study: int, small: int = 2) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Original SOP Instance UID to file, clean ones and ones to be withheld; a stream of either kind among them."""
+    clean = [synthetic.small(study, 1, n) for n in range(1, small + 1)]
+    clean.append(synthetic.ct(study, 2, 1, rows=256, columns=256))
+    bad = [synthetic.small(study, 3, 1), synthetic.ct(study, 4, 1, rows=256, columns=200 + study % 50)]
+    for data_set in bad:
+        data_set.PixelData = data_set.PixelData[: -512 - 2 * study]
+    named = [{str(each.SOPInstanceUID): images.written(each) for each in kind} for kind in (clean, bad)]
+    return named[0], named[1]
+
+
+def _mixed(clean: dict[str, bytes], bad: dict[str, bytes]) -> list[bytes]:
+    files = [*clean.values(), *bad.values()]
+    return [files[number] for number in (0, 3, 2, 4, 1, *range(5, len(files)))]
+
+
+@pytest.fixture
+def killed_at(tmp_path, forge, storescp, write_files):
+    """A function: run the course with a kill at that point of the node's first life; the points that were passed."""
+    research = storescp()
+    clean, bad = _material(1)
+    files = write_files(_mixed(clean, bad))
+
+    def run(at: Point) -> list[str]:
+        for path in research.files():
+            path.unlink()
+        name = f"{at[0].replace(' ', '-')}-{at[1]}"
+        course = Course(tmp_path / name, research, key=None)
+        trace = tmp_path / f"{name}.trace"
+        course.node.start_to_die(at, trace)
+        if course.node.running:
+            course.send(files)
+            ends = time.monotonic() + 20
+            while course.node.running and not (course.node.settled() and _no_segments(course.node)):
+                assert time.monotonic() < ends, course.node.output()[-2000:]
+                time.sleep(0.02)
+        course.node.stop()
+        course.node.start()
+        course.check(clean, bad)
+        course.node.stop()
+        return names(trace)
+
+    return run
+
+
+def _no_segments(node: Node) -> bool:
+    return not list(node.storage.glob("outbox/*/*/*.seg"))
+
+
+def test_killed_at_every_durability_point(killed_at):
+    passed = killed_at(("", 0))
+    assert len(passed) > 60
+    kinds = {"create keys", "half of write outbox", "rename quarantine", "unlink outbox", "after commit journal"}
+    assert kinds <= set(passed)
+    points = sample(passed, len(passed) if POINTS == "all" else int(POINTS))
+    died = [name for name, number in points if killed_at((name, number)).count(name) == number]
+    print(f"killed at {len(died)} of {len(passed)} points, {len(set(died))} of {len(set(passed))} kinds")
+    assert len(died) >= len(points) * 0.8, "some commits come together, most points come each time"
+
+
+def test_killed_at_random_moments(tmp_path, forge, storescp, write_files):
+    """Two senders push and earlier studies are forwarded while the node is killed, again and again."""
+    course = Course(tmp_path / "node", storescp())
+    course.node.start()
+    moments = random.Random(4711)
+    all_clean: dict[str, bytes] = {}
+    all_bad: dict[str, bytes] = {}
+    for life in range(1, KILLS + 1):
+        senders = []
+        for study in (2 * life - 1, 2 * life):
+            clean, bad = _material(study, 40)
+            all_clean |= clean
+            all_bad |= bad
+            files = write_files(_mixed(clean, bad), f"sent{study}")
+            senders.append(threading.Thread(target=course.send, args=(files,)))
+            senders[-1].start()
+        time.sleep(0.05 + moments.random() * 0.6)
+        course.node.kill()
+        for sender in senders:
+            sender.join()
+        course.node.start()
+    course.check(all_clean, all_bad)
+    course.node.stop()
+    print(f"{KILLS} kills, {len(course.acknowledged)} of {len(all_clean) + len(all_bad)} instances acknowledged")
+    assert KILLS < len(course.acknowledged) < len(all_clean) + len(all_bad)
