@@ -23,22 +23,22 @@ from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.config import Settings
 from dicomnode.custody import Custody
-from dicomnode.deidentify import Deidentifier
-from dicomnode.deidentify.rules import load
 from dicomnode.dimse.scp import Limits, Server
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.tls import client_context, server_context
-from dicomnode.errors import CannotListen, ConfigError, DicomnodeError, KeyFileError
+from dicomnode.errors import CannotListen, ConfigError, DicomnodeError
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.intake import Intake, Storage
-from dicomnode.keys import ProjectKeys, create_key, load_key
+from dicomnode.keys import ProjectKeys
 from dicomnode.observe.notify import notify
 from dicomnode.observe.outside import Outside
 from dicomnode.observe.view import View
+from dicomnode.orders import Orders
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places
+from dicomnode.projects import keys_of, way_of
 from dicomnode.quarantine import Quarantine
-from dicomnode.retrieve import Report, Request, Retriever
+from dicomnode.retrieve import Report, Retriever
 from dicomnode.space import Space
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
@@ -51,7 +51,6 @@ log = structlog.get_logger()
 
 STORAGE_THREADS = 8
 RESOLVE_EVERY = 60.0  # seconds between look-ups of the peers' host names
-ENDED_STATES = ("forwarded", "confirmed", "failed", "withheld", "incomplete", "held")
 
 
 class Node:
@@ -79,11 +78,11 @@ class Node:
         self._closing.callback(self._book.close)
         self._journal = Journal.open(directory / "journal.db", self._book)
         self._closing.callback(self._journal.close)
-        keys = {name: self._seal_key(name, self._key(name)) for name in settings.projects}
-        self._ways = {name: self._way(name, keys[name]) for name in settings.projects}
-        self._storage = Storage(
-            Outbox(directory / "outbox", keys), Quarantine(directory / "quarantine", keys), self._journal, self._book
-        )
+        self._keys: dict[str, ProjectKeys] = {}
+        self._ways: dict[str, Way] = {}
+        self._take_up(*self._make_ways(settings))
+        outbox, quarantine = Outbox(directory / "outbox", self._keys), Quarantine(directory / "quarantine", self._keys)
+        self._storage = Storage(outbox, quarantine, self._journal, self._book)
         self._closing.callback(self._storage.outbox.close)
         self._space = Space(directory, settings.storage.min_free)
         self._space.look()
@@ -126,40 +125,18 @@ class Node:
         tls = self.settings.node.tls
         return server_context(tls.certificate, tls.key, tls.ca) if tls.certificate and tls.ca else None
 
-    def _key(self, project: str) -> ProjectKeys:
-        path = self.settings.key_file(project)
-        if self.settings.projects[project].key_file is not None:
-            return load_key(path)
-        directory = self.settings.storage.directory
-        kept = any((directory / room / project).exists() for room in ("outbox", "quarantine"))
-        if not path.exists() and (kept or self._journal.studies(project=project)):
-            raise KeyFileError(
-                f"key file {path} is missing but project {project} has studies",
-                "restore it from the site's backup; a new key would give every patient a new pseudonym",
-            )
-        disk.make_directory(path.parent)
-        if not path.exists():
-            log.warning("key-created", project=project, path=str(path))
-        return create_key(path)
+    def _make_ways(self, settings: Settings) -> tuple[dict[str, ProjectKeys], dict[str, Way]]:
+        """The projects as configured, each with the keys that it has or, where it is new, gets (blocking)."""
+        keys = {
+            name: self._keys.get(name)
+            or keys_of(settings, name, lambda project: bool(self._journal.studies(project=project)))
+            for name in settings.projects
+        }
+        return keys, {name: way_of(settings, name, keys[name]) for name in settings.projects}
 
-    def _seal_key(self, project: str, keys: ProjectKeys) -> ProjectKeys:
-        settings = self.settings.projects[project]
-        current = load_key(settings.seal_key_file) if settings.seal_key_file else keys
-        return keys.sealing_with(current, [load_key(path) for path in settings.older_seal_key_files])
-
-    def _way(self, project: str, keys: ProjectKeys) -> Way:
-        settings = self.settings.projects[project]
-        plan = load(settings.rules)
-        return Way(
-            project=project,
-            ae_title=self.settings.called(project),
-            keys=keys,
-            deidentifier=Deidentifier(plan, keys),
-            rules_digest=plan.digest,
-            source=settings.source,
-            destinations=settings.destinations,
-            quiet=settings.completion.quiet,
-        )
+    def _take_up(self, keys: dict[str, ProjectKeys], ways: dict[str, Way]) -> None:
+        self._keys.update(keys)
+        self._ways.update(ways)
 
     def _connect_rooms(self) -> None:
         settings = self.settings
@@ -174,6 +151,8 @@ class Node:
         for name in sorted({name for way in self._ways.values() for name in way.destinations}):
             self._completion.forwarders[name] = self._forwarder(name)
         self._retriever = Retriever(self._open, self._completion, self._journal, settings.timeouts.silence)
+        self.orders = Orders(self._ways, self._retriever, self._journal, self._book)
+        self.orders.peers = settings.peers
         projects = {way.ae_title: way.project for way in self._ways.values()}
         self._admission = Admission(admission.resolve(settings.peers.values()), projects)
         self._intake = Intake(
@@ -289,7 +268,7 @@ class Node:
         if request.get("command") == "quarantine":
             return await self.custody.command(request, report)
         if request.get("command") == "retrieve":
-            return await self.retrieve(request, report)
+            return await self.orders.retrieve(request, report)
         raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
 
     async def in_custody(self, request: dict[str, object], report: Report) -> int:
@@ -297,58 +276,6 @@ class Node:
         code = await self.custody.command(request, control.Own(report))
         await self._completion.settle()
         return code
-
-    async def retrieve(self, request: dict[str, object], report: Report) -> int:
-        """Fetch studies one after the other, then wait for each to reach its end; 0 when all did."""
-        way = self._project(request.get("project"))
-        if way.source is None:
-            raise ConfigError(f"project {way.project} has no source", "name one in projects.*.source")
-        source = self.settings.peers[way.source]
-        uids = request.get("studies")
-        wanted = [Request(way, source, str(uid), n) for n, uid in enumerate(uids if isinstance(uids, list) else [])]
-        for asked in wanted:
-            self._note(asked, "asked")
-        await asyncio.wrap_future(self._book.flush())
-        arrived = [r for r in wanted if await self._retriever.fetch(r, report)]
-        ended = [await self._follow(r, report) for r in wanted if r in arrived or r.instances]
-        return 0 if len(arrived) == len(wanted) and all(ended) else 1
-
-    def _note(self, asked: Request, state: str) -> None:
-        self._book.put_request(asked.way.project, "study", asked.uid, asked.key[1], state, time.time())
-
-    def _project(self, name: object) -> Way:
-        if name is None and len(self._ways) == 1:
-            return next(iter(self._ways.values()))
-        way = self._ways.get(str(name))
-        if way is None:
-            raise ConfigError("which project?", f"name one with --project: {', '.join(sorted(self._ways))}")
-        return way
-
-    async def _follow(self, request: Request, report: Report) -> bool:
-        """Wait until the study has reached an end, telling each state on the way."""
-        told = ""
-        while True:
-            study = await asyncio.to_thread(self._journal.get_study, *request.key)
-            if study is None:
-                return False
-            if study.state != told:
-                told = study.state
-                report(
-                    {
-                        "event": "study",
-                        "number": request.number,
-                        "project": study.project,
-                        "study": study.study_key,
-                        "state": str(study.state),
-                        "stored": study.stored,
-                        "withheld": study.withheld,
-                        "expected": study.expected,
-                        "evidence": study.evidence,
-                    }
-                )
-            if study.state in ENDED_STATES and study.state != "forwarded":
-                return study.state == "confirmed"
-            await asyncio.sleep(0.1)
 
 
 async def _run(settings: Settings, work: Callable[[Node], object] | None = None) -> int:
@@ -414,7 +341,7 @@ def retrieve(settings: Settings, study_uids: list[str], report: Report, project:
     request: dict[str, object] = {"command": "retrieve", "studies": study_uids, "project": project}
     reports = control.ask(settings.storage.directory, request)
     if reports is None:
-        return asyncio.run(_run(settings, lambda node: node.retrieve(request, report)))
+        return asyncio.run(_run(settings, lambda node: node.orders.retrieve(request, report)))
     return _told(reports, report)
 
 

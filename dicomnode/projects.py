@@ -1,0 +1,58 @@
+"""Making a configured project ready to run: its keys, its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from dicomnode import disk
+from dicomnode.config import Settings
+from dicomnode.deidentify import Deidentifier
+from dicomnode.deidentify.rules import load
+from dicomnode.errors import KeyFileError
+from dicomnode.keys import ProjectKeys, create_key, load_key
+from dicomnode.ways import Way
+
+log = structlog.get_logger()
+
+
+def keys_of(settings: Settings, project: str, has_studies: Callable[[str], bool]) -> ProjectKeys:
+    """A project's keys; its own is made at first start, never where there is something made under another.
+
+    Raises KeyFileError.
+    """
+    chosen = settings.projects[project]
+    own = load_key(settings.key_file(project)) if chosen.key_file else _own_key(settings, project, has_studies)
+    current = load_key(chosen.seal_key_file) if chosen.seal_key_file else own
+    return own.sealing_with(current, [load_key(path) for path in chosen.older_seal_key_files])
+
+
+def _own_key(settings: Settings, project: str, has_studies: Callable[[str], bool]) -> ProjectKeys:
+    path, directory = settings.key_file(project), settings.storage.directory
+    kept = any((directory / room / project).exists() for room in ("outbox", "quarantine"))
+    if not path.exists() and (kept or has_studies(project)):
+        raise KeyFileError(
+            f"key file {path} is missing but project {project} has studies",
+            "restore it from the site's backup; a new key would give every patient a new pseudonym",
+        )
+    disk.make_directory(path.parent)
+    if not path.exists():
+        log.warning("key-created", project=project, path=str(path))
+    return create_key(path)
+
+
+def way_of(settings: Settings, project: str, keys: ProjectKeys) -> Way:
+    """The project as configured now; raises RulesError."""
+    chosen = settings.projects[project]
+    plan = load(chosen.rules)
+    return Way(
+        project=project,
+        ae_title=settings.called(project),
+        keys=keys,
+        deidentifier=Deidentifier(plan, keys),
+        rules_digest=plan.digest,
+        source=chosen.source,
+        destinations=chosen.destinations,
+        quiet=chosen.completion.quiet,
+    )
