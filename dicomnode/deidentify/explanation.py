@@ -28,6 +28,8 @@ WORDS = {
     "SHIFT": "moved by the same whole number of days for all of a patient; what cannot be moved withholds the instance",
     "CLEAN": "the words that may tell who it is about are taken out",
     "AGE": "stays up to 089Y, is 090Y above that, and is emptied where it is no age",
+    "FORM": "values that are what their VR says stay, others become empty; in group 0028 they withhold the instance",
+    "WITHHOLD": "the instance is withheld",
     "PRIVATE": "stays where the standard's list of safe private attributes names it; otherwise it is removed",
     "CONTENT": "the items are content items or graphic annotations: each stays, is cleaned or goes as a whole",
     "OVERLAY": "stays where the overlay plane marks a region of interest; otherwise the attribute is removed",
@@ -85,7 +87,7 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """A row of Table E.3.4-1: concept name, Value Type, the Basic Profile's code, and what becomes of a content item."""
+    """A row of Table E.3.4-1: concept name, Value Type, the Basic Profile's code, and what happens to an item."""
 
     value: str
     scheme: str
