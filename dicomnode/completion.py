@@ -28,7 +28,7 @@ TROUBLED = 5.0  # seconds until the next attempt when the journal cannot be read
 LOOK_EVERY = 0.2  # seconds between looks for quiet studies
 
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
-ENDED_STATES = SENT_STATES | {DeliveryState.FAILED}
+ENDED_STATES = SENT_STATES | {DeliveryState.FAILED, DeliveryState.HELD}
 ENDED = frozenset({StudyState.FORWARDED, StudyState.CONFIRMED, StudyState.FAILED, StudyState.WITHHELD})
 
 
@@ -141,8 +141,9 @@ class Completion:
             )
             if delivery.state is not DeliveryState.WAITING:
                 delivery = _again(delivery)
-            await asyncio.wrap_future(self._journal.delivery(delivery))
-            self.forwarders[name].add(delivery)
+            written = self._journal.delivery(delivery)
+            self.forwarders[name].add(delivery)  # at once: an attempt that ends now must see that there is more
+            await asyncio.wrap_future(written)
         await self._pass(study, Fact.SENDING)
 
     async def _reopen(self, key: Key) -> None:
@@ -165,6 +166,9 @@ class Completion:
             await self._end(study, deliveries)
 
     async def _end(self, study: Study, deliveries: list[Delivery]) -> None:
+        if any(d.state is DeliveryState.HELD for d in deliveries):
+            await self._pass(study, Fact.HELD)
+            return
         if any(d.state is DeliveryState.FAILED for d in deliveries):
             await self._pass(study, Fact.UNDELIVERABLE)
             return
@@ -202,7 +206,13 @@ class Completion:
 
     async def resume(self) -> None:
         """Take up everything that was unfinished when the node last stopped."""
-        unfinished = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.FORWARDING, StudyState.FORWARDED)
+        unfinished = (
+            StudyState.RECEIVING,
+            StudyState.COMPLETE,
+            StudyState.FORWARDING,
+            StudyState.FORWARDED,
+            StudyState.HELD,
+        )
         for study in await asyncio.to_thread(self._journal.studies, states=unfinished):
             key = (study.project, study.study_key)
             if study.project not in self._ways:
@@ -212,7 +222,8 @@ class Completion:
             elif study.state is StudyState.FORWARDED:
                 self._start(partial(self._follow, key))
             else:
-                await self._hand_over(study)
+                await self._pass(study, Fact.RETRY)
+                await self._hand_over(await self._fresh(study))
         for key in await asyncio.to_thread(self._outbox.studies):
             await self._look_again(key)
 

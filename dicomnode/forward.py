@@ -9,28 +9,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
 
+from dicomnode.attempt import Attempt, Result
 from dicomnode.dimse.sender import Patience as Deadlines
-from dicomnode.dimse.sender import Sender
-from dicomnode.dimse.status import Outcome, outcome
-from dicomnode.errors import DicomnodeError, PeerRejected, PeerUnreachable
-from dicomnode.model import Delivery, DeliveryState, Event, Instance, Location, Peer
+from dicomnode.errors import DicomnodeError
+from dicomnode.model import Delivery, DeliveryState, Event, Peer
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key, backoff
 from dicomnode.tally import Departures
 
 log = structlog.get_logger()
-
-MOST_CONTEXTS = 128
-NO_CONTEXT = 0x0122  # the status we record where the destination took no context for the instance
-
-Row = tuple[Instance, Location]
-Context = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +33,6 @@ class Patience:
     first: float = 5.0
     most: float = 900.0
     refusals: int = 20
-
-
-@dataclass(slots=True)
-class Result:
-    """What came of one attempt to deliver a study."""
-
-    sent: int = 0
-    failed: int = 0
-    error: str = ""
-    unreachable: bool = False
-    last_chance: bool = False
-
-
-def split(rows: Iterable[Row], most: int = MOST_CONTEXTS) -> Iterator[tuple[list[Context], list[Row]]]:
-    """Group instances so that each group needs at most `most` presentation contexts, one per (class, syntax)."""
-    by_context: dict[Context, list[Row]] = {}
-    for row in rows:
-        by_context.setdefault((row[0].sop_class, row[0].transfer_syntax), []).append(row)
-    contexts = list(by_context)
-    for first in range(0, len(contexts), most):
-        part = contexts[first : first + most]
-        yield part, [row for context in part for row in by_context[context]]
 
 
 class Forwarder:
@@ -94,6 +65,7 @@ class Forwarder:
         self._refusals: dict[Key, int] = {}
         self._changed = asyncio.Event()
         self._failures = 0
+        self._paused = False
         self._resume_at = 0.0
         self._stopping = False
 
@@ -145,7 +117,11 @@ class Forwarder:
             try:
                 await self._attempt(delivery)
             except DicomnodeError as error:
-                self._set_aside(delivery, error)
+                log.error("storage-troubled", study=delivery.study_key, error=str(error))
+                self._set_aside(delivery)
+            except Exception as error:  # noqa: BLE001 - one study must not keep the others
+                log.error("delivery-troubled", study=delivery.study_key, why=type(error).__name__)
+                self._set_aside(delivery)
             finally:
                 self._busy.discard(key)
                 self._changed.set()
@@ -167,102 +143,56 @@ class Forwarder:
         except TimeoutError:
             return
 
-    def _set_aside(self, delivery: Delivery, error: DicomnodeError) -> None:
-        """Our own storage cannot be read or written: the study waits like for a destination that is away."""
-        log.error("storage-troubled", study=delivery.study_key, error=str(error))
-        wait = self._patience.first
-        self._queue_again(replace(delivery, next_at=time.time() + wait, error="storage"))
+    def _set_aside(self, delivery: Delivery) -> None:
+        """Something of ours does not work: the study waits like for a destination that is away."""
+        wait = self._wait(delivery.attempts + 1)
+        self._queue_again(
+            replace(delivery, attempts=delivery.attempts + 1, next_at=time.time() + wait, error="our own trouble")
+        )
 
     async def _attempt(self, delivery: Delivery) -> None:
+        key = (delivery.project, delivery.study_key)
         delivery = replace(delivery, state=DeliveryState.SENDING)
         self._journal.delivery(delivery)
         await asyncio.wrap_future(self._journal.flush())
-        rows = await asyncio.to_thread(
-            self._journal.unsent, delivery.project, delivery.study_key, self.destination.name
+        rows = await asyncio.to_thread(self._journal.unsent, *key, self.destination.name)
+        attempt = Attempt(
+            self.destination,
+            key,
+            self._outbox,
+            self._journal,
+            deadlines=self._deadlines,
+            departures=self.departures,
+            stopping=lambda: self._stopping,
+            last_chance=self._refusals.get(key, 0) + 1 >= self._patience.refusals,
         )
-        refusals = self._refusals.get((delivery.project, delivery.study_key), 0)
-        result = Result(last_chance=refusals + 1 >= self._patience.refusals)
-        for contexts, batch in split(rows):
-            await self._send_batch(delivery, contexts, batch, result)
-            if result.error or self._stopping:
-                break
-        await self._conclude(delivery, result)
-
-    async def _send_batch(self, delivery: Delivery, contexts: list[Context], batch: list[Row], result: Result) -> None:
-        try:
-            calling = self._calling(delivery.project)
-            sender = await Sender.connect(self.destination, calling, contexts, patience=self._deadlines)
-        except (PeerUnreachable, PeerRejected) as error:
-            result.error, result.unreachable = error.what, True
-            return
-        try:
-            for instance, location in batch:
-                await self._send(sender, instance, location, result)
-                if result.error or self._stopping:
-                    break
-            await sender.release()
-        except PeerUnreachable as error:
-            sender.abort()
-            result.error, result.unreachable = error.what, True
-        except BaseException:
-            sender.abort()
-            raise
-
-    async def _send(self, sender: Sender, instance: Instance, location: Location, result: Result) -> None:
-        if not sender.accepts(instance.sop_class, instance.transfer_syntax):
-            self._record(instance, NO_CONTEXT, ok=False, result=result)
-            return
-        with self._outbox.open(location) as part10:
-            data_set = part10[location.data_set_offset :]
-            began = time.perf_counter()
-            status = await sender.store(instance.sop_class, instance.sop_uid, instance.transfer_syntax, [data_set])
-            self.departures.send.add(time.perf_counter() - began)
-            self.departures.bytes += len(data_set)
-            data_set.release()
-        match outcome(status):
-            case Outcome.SENT | Outcome.VERIFY:
-                self._record(instance, status, ok=True, result=result)
-            case Outcome.FAILED:
-                self._record(instance, status, ok=False, result=result)
-            case Outcome.RETRY if result.last_chance:
-                self._record(instance, status, ok=False, result=result)
-            case Outcome.RETRY:
-                key = (instance.project, instance.study_key)
-                self._refusals[key] = self._refusals.get(key, 0) + 1
-                result.error = f"answered 0x{status:04X}"
-
-    def _record(self, instance: Instance, status: int, *, ok: bool, result: Result) -> None:
-        result.sent += ok
-        result.failed += not ok
-        self.departures.sent += ok
-        self.departures.refused += not ok
-        self._journal.sent(
-            instance.project, instance.instance_key, self.destination.name, status=status, ok=ok, at=time.time()
-        )
-        if not ok:
-            facts = {"instance": instance.instance_key, "status": f"0x{status:04X}"}
-            event = self._event("instance-refused", (instance.project, instance.study_key), **facts)
-            self._journal.event(event)
-            log.warning(event.name, study=event.study_key, **event.facts)
+        await attempt.run(self._calling(delivery.project), rows)
+        if attempt.result.refused:
+            self._refusals[key] = self._refusals.get(key, 0) + 1
+        await self._conclude(delivery, attempt.result)
 
     def _event(self, name: str, key: Key, **facts: object) -> Event:
         return Event(name, time.time(), *key, {"destination": self.destination.name, **facts})
 
     async def _conclude(self, delivery: Delivery, result: Result) -> None:
-        now = time.time()
         key, before = (delivery.project, delivery.study_key), delivery.error
+        await asyncio.wrap_future(self._journal.flush())
+        sent, refused = await asyncio.to_thread(self._journal.answers, *key, self.destination.name)
+        delivery = replace(delivery, sent=sent, failed=refused)
         event: Event | None = None
-        delivery = replace(delivery, sent=delivery.sent + result.sent, failed=delivery.failed + result.failed)
         if result.error or self._stopping:
-            delivery = self._postpone(delivery, result, now)
+            delivery = self._postpone(delivery, result, time.time())
             if result.error and (delivery.attempts == 1 or result.error != before):
                 event = self._event("delivery-postponed", key, error=result.error, attempt=delivery.attempts)
         else:
             self._reached()
-            self._refusals.pop((delivery.project, delivery.study_key), None)
-            state = DeliveryState.FAILED if delivery.failed else DeliveryState.SENT
-            delivery = replace(delivery, state=state, attempts=0, error="", next_at=0.0)
-            event = self._event(f"delivery-{state}", key, sent=delivery.sent, failed=delivery.failed)
+            self._refusals.pop(key, None)
+            if key in self._waiting:  # more of it came meanwhile: its end is the next attempt's
+                return
+            state = _end(delivery, result)
+            delivery = replace(delivery, state=state, attempts=0, error=result.held, next_at=0.0)
+            facts = {"error": result.held} if result.held else {}
+            event = self._event(f"delivery-{state}", key, sent=sent, failed=refused, **facts)
         self._journal.delivery(delivery, event)
         await asyncio.wrap_future(self._journal.flush())
         if delivery.state is DeliveryState.WAITING:
@@ -274,10 +204,7 @@ class Forwarder:
         attempts = delivery.attempts + bool(result.error)
         wait = self._wait(attempts) if result.error else 0.0
         if result.unreachable:
-            if self.up:
-                self._tell("destination-down", error=result.error)
-            self._failures += 1
-            self._resume_at = time.monotonic() + self._wait(self._failures)
+            self._unreached(result)
         if result.error:
             log.warning(
                 "delivery-postponed",
@@ -288,6 +215,16 @@ class Forwarder:
                 seconds=round(wait, 1),
             )
         return replace(delivery, state=DeliveryState.WAITING, attempts=attempts, next_at=now + wait, error=result.error)
+
+    def _unreached(self, result: Result) -> None:
+        """Wait longer and longer; a permanent rejection needs a person, so it is looked after now and then only."""
+        paused = result.rejected
+        if self.up or paused is not self._paused:
+            self._tell("destination-paused" if paused else "destination-down", error=result.error)
+        self._paused = paused
+        self._failures += 1
+        wait = self._patience.most if paused else self._wait(self._failures)
+        self._resume_at = time.monotonic() + wait
 
     def _wait(self, attempts: int) -> float:
         return backoff(attempts, self._patience.first, self._patience.most, random.random())
@@ -301,4 +238,11 @@ class Forwarder:
         if self._failures:
             self._tell("destination-up")
         self._failures = 0
+        self._paused = False
         self._resume_at = 0.0
+
+
+def _end(delivery: Delivery, result: Result) -> DeliveryState:
+    if result.held:
+        return DeliveryState.HELD
+    return DeliveryState.FAILED if delivery.failed else DeliveryState.SENT

@@ -210,6 +210,7 @@ class DeliveryState(StrEnum):
     SENT = "sent"
     CONFIRMED = "confirmed"
     FAILED = "failed"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)

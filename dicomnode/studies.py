@@ -24,6 +24,7 @@ class Fact(StrEnum):
     DELIVERED = "delivered"
     UNDELIVERABLE = "undeliverable"
     CONFIRMED = "confirmed"
+    HELD = "held"
     RETRY = "retry"
 
 
@@ -37,8 +38,10 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
     (S.COMPLETE, Fact.DELIVERED): S.FORWARDED,
     (S.FORWARDING, Fact.DELIVERED): S.FORWARDED,
     (S.FORWARDING, Fact.UNDELIVERABLE): S.FAILED,
+    (S.FORWARDING, Fact.HELD): S.HELD,
     (S.FORWARDED, Fact.CONFIRMED): S.CONFIRMED,
     (S.FAILED, Fact.RETRY): S.COMPLETE,
+    (S.HELD, Fact.RETRY): S.COMPLETE,
     **{
         (state, Fact.ARRIVED): S.RECEIVING
         for state in (
@@ -49,6 +52,7 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
             S.INCOMPLETE,
             S.WITHHELD,
             S.FAILED,
+            S.HELD,
         )
     },
 }

@@ -271,6 +271,15 @@ class Journal:
         )
         return [_placed(row) for row in self._all(_placed_instances(project, study_key).where(~answered))]
 
+    def answers(self, project: str, study_key: str, destination: str) -> tuple[int, int]:
+        """How many of the study's instances the destination has taken, and refused for good."""
+        table, answer = schema.instance.c, schema.sent.c
+        of_study = select(table.instance_key).where(_of(schema.instance, project, study_key))
+        mine = (answer.project == project, answer.destination == destination, answer.instance_key.in_(of_study))
+        rows = self._all(select(answer.ok, func.count()).where(*mine).group_by(answer.ok))
+        counts = {bool(ok): int(count) for ok, count in map(tuple, rows)}
+        return counts.get(True, 0), counts.get(False, 0)
+
     def instance_keys(self, project: str, study_key: str) -> tuple[set[str], set[str]]:
         """Keys of the instances held (also those whose segment is gone) and withheld."""
         held, withheld = (

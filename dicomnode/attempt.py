@@ -1,0 +1,186 @@
+"""One attempt to deliver a study: associations with the contexts that it needs, and the answer to each instance.
+
+An instance that the destination takes only in another transfer syntax is transcoded on the way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from dicomnode.dimse.sender import Patience as Deadlines
+from dicomnode.dimse.sender import Sender
+from dicomnode.dimse.status import Outcome, describe, outcome
+from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from dicomnode.errors import PeerRejected, PeerUnreachable
+from dicomnode.model import Buffer, Event, Instance, Location, Peer
+from dicomnode.outbox import Outbox
+from dicomnode.store.journal import Journal
+from dicomnode.studies import Key
+from dicomnode.tally import Departures
+from dicomnode.transcode import CannotTranscode, Transcoder
+
+log = structlog.get_logger()
+
+MOST_CONTEXTS = 128
+MOST_IN_A_ROW = 3  # refusals for the moment, after which the destination is left alone for now
+NO_CONTEXT = 0x0122  # the status we record where the destination took no context for the instance
+
+Row = tuple[Instance, Location]
+Context = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of the attempt: `error` says why it has to be made again, `held` why a person is needed."""
+
+    error: str = ""
+    refused: str = ""
+    held: str = ""
+    unreachable: bool = False
+    rejected: bool = False
+    last_chance: bool = False
+
+
+def proposals(instance: Instance) -> tuple[Context, ...]:
+    """The presentation contexts for an instance: its own transfer syntax, then those that it could be brought into."""
+    syntaxes = dict.fromkeys((instance.transfer_syntax, EXPLICIT_LITTLE, IMPLICIT_LITTLE))
+    return tuple((instance.sop_class, syntax) for syntax in syntaxes)
+
+
+def split(rows: Iterable[Row], most: int = MOST_CONTEXTS) -> Iterator[tuple[list[Context], list[Row]]]:
+    """Group instances so that each group needs at most `most` presentation contexts."""
+    by_contexts: dict[tuple[Context, ...], list[Row]] = {}
+    for row in rows:
+        by_contexts.setdefault(proposals(row[0]), []).append(row)
+    contexts: dict[Context, None] = {}
+    group: list[Row] = []
+    for wanted, those in sorted(by_contexts.items(), key=lambda item: item[0]):
+        if group and len(contexts | dict.fromkeys(wanted)) > most:
+            yield list(contexts), group
+            contexts, group = {}, []
+        contexts |= dict.fromkeys(wanted)
+        group += those
+    if group:
+        yield list(contexts), group
+
+
+class Attempt:
+    """Sends what of a study has no answer yet; then `result` is there. `stopping` is asked after each instance."""
+
+    def __init__(
+        self,
+        destination: Peer,
+        key: Key,
+        outbox: Outbox,
+        journal: Journal,
+        *,
+        deadlines: Deadlines,
+        departures: Departures,
+        stopping: Callable[[], bool],
+        last_chance: bool,
+    ) -> None:
+        self.result = Result(last_chance=last_chance)
+        self._destination = destination
+        self._key = key
+        self._outbox = outbox
+        self._journal = journal
+        self._deadlines = deadlines
+        self._departures = departures
+        self._stopping = stopping
+        self._in_a_row = 0
+
+    async def run(self, calling: str, rows: Sequence[Row]) -> None:
+        """Send until all is answered, or until something says to stop."""
+        async with Transcoder() as transcoder:
+            for contexts, group in split(rows):
+                await self._send_group(calling, contexts, group, transcoder)
+                if self._over:
+                    break
+        self.result.error = self.result.error or self.result.refused
+
+    @property
+    def _over(self) -> bool:
+        return bool(self.result.error) or self._stopping()
+
+    async def _send_group(
+        self, calling: str, contexts: list[Context], group: list[Row], transcoder: Transcoder
+    ) -> None:
+        result = self.result
+        try:
+            sender = await Sender.connect(self._destination, calling, contexts, patience=self._deadlines)
+        except (PeerUnreachable, PeerRejected) as error:
+            result.error, result.unreachable = error.what, True
+            result.rejected = isinstance(error, PeerRejected) and error.result == 1
+            return
+        try:
+            for instance, location in group:
+                await self._send(sender, instance, location, transcoder)
+                if self._over:
+                    break
+            await sender.release()
+        except PeerUnreachable as error:
+            sender.abort()
+            result.error, result.unreachable = error.what, True
+        except BaseException:
+            sender.abort()
+            raise
+
+    async def _send(self, sender: Sender, instance: Instance, location: Location, transcoder: Transcoder) -> None:
+        syntax = next((syntax for _, syntax in proposals(instance) if sender.accepts(instance.sop_class, syntax)), None)
+        if syntax is None:
+            self._record(instance, NO_CONTEXT, ok=False)
+            return
+        with self._outbox.open(location) as part10:
+            if syntax == instance.transfer_syntax:
+                self._judge(instance, await self._store(sender, instance, syntax, part10[location.data_set_offset :]))
+                return
+            try:
+                data_set = await transcoder.transcode(part10, syntax)
+            except CannotTranscode as error:
+                self._hold(instance, error)
+                return
+        self._judge(instance, await self._store(sender, instance, syntax, data_set))
+
+    async def _store(self, sender: Sender, instance: Instance, syntax: str, data_set: Buffer) -> int:
+        began = time.perf_counter()
+        status = await sender.store(instance.sop_class, instance.sop_uid, syntax, [data_set])
+        self._departures.send.add(time.perf_counter() - began)
+        self._departures.bytes += len(data_set)
+        return status
+
+    def _judge(self, instance: Instance, status: int) -> None:
+        """DESIGN section 8: what a status means for the instance, and for those behind it."""
+        meaning = outcome(status)
+        if meaning is Outcome.RETRY and not self.result.last_chance:
+            self._in_a_row += 1
+            self.result.refused = f"{self._destination.name} answered: {describe(status)}"
+            if self._in_a_row >= MOST_IN_A_ROW:
+                self.result.error = self.result.refused
+            return
+        self._in_a_row = 0
+        if meaning is Outcome.VERIFY:
+            self._tell("instance-verify", instance=instance.instance_key, status=f"0x{status:04X}")
+        self._record(instance, status, ok=meaning in (Outcome.SENT, Outcome.VERIFY))
+
+    def _record(self, instance: Instance, status: int, *, ok: bool) -> None:
+        self._departures.sent += ok
+        self._departures.refused += not ok
+        self._journal.sent(
+            instance.project, instance.instance_key, self._destination.name, status=status, ok=ok, at=time.time()
+        )
+        if not ok:
+            self._tell("instance-refused", instance=instance.instance_key, status=f"0x{status:04X}")
+
+    def _hold(self, instance: Instance, error: CannotTranscode) -> None:
+        """The instance keeps its place among those to be sent; the rest goes on."""
+        self.result.held = self.result.held or str(error)
+        self._tell("instance-held", instance=instance.instance_key, error=str(error))
+
+    def _tell(self, name: str, **facts: object) -> None:
+        event = Event(name, time.time(), *self._key, {"destination": self._destination.name, **facts})
+        self._journal.event(event)
+        log.warning(event.name, study=event.study_key, **event.facts)
