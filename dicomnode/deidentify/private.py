@@ -23,13 +23,15 @@ CREATOR = Step(Action.KEEP, reason="the creator of a block of which something st
 LO, UI = vr_code("LO"), vr_code("UI")
 WIDTHS = {"US": 2, "SS": 2, "OW": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
 NUMBER = re.compile(rb"[0-9+\-.eE \\\0]*")
+TEXT = re.compile(rb"[^\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]*\0?")
 FORMS = {
+    **dict.fromkeys(["LO", "SH", "ST", "LT"], TEXT),
     "DS": NUMBER,
     "IS": NUMBER,
     "CS": re.compile(rb"[A-Z0-9_ \\\0]*"),
     "UI": re.compile(rb"[0-9.\\ \0]*"),
 }
-"""The characters of a value that is no free text; another one is not what the list means."""
+"""What values can consist of: items or numbers that are hidden in a text are not what the list means."""
 NUMERIC = ("US", "SS", "UL", "SL", "FL", "FD", "DS", "IS")
 """What may stay of an attribute for which the list gives no VR, in Explicit VR."""
 

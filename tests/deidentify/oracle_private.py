@@ -75,6 +75,9 @@ def _bytes(element: RawDataElement | DataElement) -> bytes:
 
 def _fits(value: bytes, vr: str) -> bool:
     allowed = {"DS": r"[-+.eE0-9]*", "IS": r"[-+.eE0-9]*", "CS": r"[A-Z0-9_ ]*", "UI": r"[0-9.]*"}
+    if vr in ("LO", "SH", "ST", "LT"):
+        controls = set(value.removesuffix(b"\0")) & {*range(32), 127}
+        return controls <= {9, 10, 12, 13, 27}
     if vr in allowed:
         return all(re.fullmatch(allowed[vr], one.strip(" \0")) for one in value.decode("latin-1").split("\\"))
     return len(value) % WIDTHS.get(vr, 1) == 0

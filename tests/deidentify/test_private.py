@@ -116,6 +116,7 @@ def at_place(content: bytes, form: str) -> Dataset:
         [(0x20010010, "LO", PHILIPS), (0x2001105F, "UN", b"")],
         [(0x00190010, "LO", b"GEMS_ACQU_01"), (0x00191024, "DS", b"Meier ")],
         [(0x00990010, "LO", b"NQHeader"), (0x00991001, "UI", b"1.2/Meier ")],
+        [(0x00190010, "LO", b"GEMS_ACQU_01"), (0x0019109E, "LO", b"\xfe\xff\x00\xe0\x00\x00\x00\x00")],
     ],
 )
 def test_what_the_list_does_not_name_goes_with_its_creator(made: list[tuple[int, str, bytes]], syntax: str) -> None:
