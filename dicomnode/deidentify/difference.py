@@ -8,6 +8,8 @@ from struct import calcsize, iter_unpack
 
 from dicomnode.deidentify import convert, rewrite, syntaxes
 from dicomnode.deidentify.cleaned import Cleaned
+from dicomnode.deidentify.concepts import Concepts, concepts
+from dicomnode.deidentify.content import NO_TREE, Tree
 from dicomnode.deidentify.encoded import PIXEL_DATA, Element, Reader
 from dicomnode.deidentify.pixels import split_pixels, value_of
 from dicomnode.deidentify.plan import Action, Plan, Step, Steps
@@ -19,6 +21,7 @@ NUMBERS = {"US": "<H", "SS": "<h", "UL": "<L", "SL": "<l", "FL": "<f", "FD": "<d
 MOST_NUMBERS = 16
 SHOWN = 16
 WITH_ITS_SEQUENCE = "with its sequence"
+WITH_ITS_ITEM = "with its item (Table E.3.4-1, Clean Graphics)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +60,17 @@ NOTHING = Side(b"", (), b"")
 class Level:
     """The same level before and after, what the plan does there, and where it is.
 
-    `whole` is the reason where the sequence around it goes or is replaced as a whole.
+    `whole` is the reason where the sequence around it goes or is replaced as a whole; `tree` says which content items
+    go, by `concepts`.
     """
 
     before: Side
     after: Side
     steps: Steps
+    concepts: Concepts
     path: tuple[int | str, ...] = ()
     whole: str = ""
+    tree: Tree = NO_TREE
 
     def changes(self) -> Iterator[Change]:
         """The elements of both sides in the order of their tags, those of their items behind each."""
@@ -100,11 +106,20 @@ class Level:
         assert there is not None
         one, other = ((element[5] if element else None) or [] for element in (old, new))
         whole = self.whole or (WITH_ITS_SEQUENCE if _goes_whole(self._step(there)) else "")
-        for number in range(max(len(one), len(other))):
-            before = self.before.nested(one[number][3]) if number < len(one) else NOTHING
-            after = self.after.nested(other[number][3]) if number < len(other) else NOTHING
-            path = (*self.path, _written(tag), number + 1)
-            yield from Level(before, after, self.steps.inside(tag), path, whole).changes()
+        inside, path, tree = self.steps.inside(tag), (*self.path, _written(tag)), NO_TREE
+        if old is not None and not whole and self._step(there).action is Action.CONTENT:
+            tree = self.tree.within(self.before.data, old, self.concepts)
+        left = iter(other)
+        for number, (begin, _, _, elements) in enumerate(one, 1):
+            before, gone = self.before.nested(elements), tree.goes(begin)
+            match = None if gone else next(left, None)
+            after = NOTHING if match is None else self.after.nested(match[3])
+            reason = WITH_ITS_ITEM if gone else whole
+            steps = tree.steps(begin, inside)
+            yield from Level(before, after, steps, self.concepts, (*path, number), reason, tree).changes()
+        for number, added in enumerate(left, len(one) + 1):
+            after = self.after.nested(added[3])
+            yield from Level(NOTHING, after, inside, self.concepts, (*path, number), whole).changes()
 
 
 def changes(plan: Plan, cleaned: Cleaned, transfer_syntax: str) -> Iterator[Change]:
@@ -116,7 +131,8 @@ def changes(plan: Plan, cleaned: Cleaned, transfer_syntax: str) -> Iterator[Chan
     if converted:
         original = convert.inflate(original) if form.deflated else convert.to_little_endian(original)
     before = _side(original, form.implicit)
-    yield from Level(before, _side(cleaned.before_pixels, form.implicit), steps).changes()
+    known = concepts(plan.options)
+    yield from Level(before, _side(cleaned.before_pixels, form.implicit), steps, known).changes()
     if cleaned.pixels is None:
         return
     size = f"{len(cleaned.pixels)} bytes"
@@ -125,7 +141,7 @@ def changes(plan: Plan, cleaned: Cleaned, transfer_syntax: str) -> Iterator[Chan
     tail = split_pixels(original, form)[1] if converted else 0
     behind = memoryview(original)[tail:] if converted else cleaned.original_tail
     old, new = (_side(part, form.implicit, before.character_set) for part in (behind, rest))
-    yield from Level(old, new, steps).changes()
+    yield from Level(old, new, steps, known).changes()
 
 
 def _side(data: Buffer, implicit: bool, character_set: bytes = b"") -> Side:

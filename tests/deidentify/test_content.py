@@ -8,15 +8,17 @@ import documents
 import images
 import pydicom
 import pytest
-from compare import BASIC, differences, engine_output, expected_output, oracle_of, plan_of, read
+from compare import BASIC, KEYS, ORIGIN, differences, engine_output, expected_output, oracle_of, plan_of, read
 from documents import IMAGE, ROOT, by_reference, item, report
 from oracle_facts import facts
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from dicomnode.deidentify import Deidentifier
+from dicomnode.deidentify.difference import changes
 from dicomnode.deidentify.pseudonyms import Pseudonyms
-from dicomnode.model import Doubt, Reason
+from dicomnode.model import Doubt, Reason, Received
 
 STRUCTURED = ("clean_structured_content",)
 OPTIONS = [
@@ -186,8 +188,6 @@ def test_document_attributes_and_template() -> None:
 
 
 def uid(original: str) -> str:
-    from compare import KEYS
-
     return Pseudonyms(KEYS.pseudonym, {}).uid(original)
 
 
@@ -293,3 +293,14 @@ def test_other_sequences_of_content_items() -> None:
         assert [i.get("TextValue") for i in kept] == ["Removed", None]
     source.AcquisitionContextSequence = Sequence([GOES])
     assert len(both(source, *STRUCTURED).AcquisitionContextSequence) == 0
+
+
+def test_the_difference_tells_which_item_went() -> None:
+    source = report(GOES, STAYS)
+    syntax = ExplicitVRLittleEndian
+    plan = plan_of(BASIC + "options: [clean_structured_content]\n")
+    request = Received(ORIGIN, source.SOPClassUID, source.SOPInstanceUID, syntax)
+    cleaned = Deidentifier(plan, KEYS).clean(request, images.encode(source, syntax))
+    items = [change for change in changes(plan, cleaned, syntax) if change.path[0] == "(0040,A730)" != change.path[-1]]
+    assert {change.kind for change in items if change.path[1] == 1} == {"removed"}
+    assert {change.kind for change in items if change.path[1] == 2} == {"kept"}
