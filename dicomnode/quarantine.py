@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from dicomnode import disk
+from dicomnode.deidentify.digest import NO_PIXELS, received_of, sha256
 from dicomnode.errors import CannotKeep, KeyFileError, SealBroken
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, Origin, Reason, Received, Withheld
@@ -121,8 +122,7 @@ class Quarantine:
                 disk.sync_directory(folder)
             for path in found:
                 try:
-                    with path.open("rb") as file:
-                        withheld = replace(self._open(project, file).withheld, length=_data_length(path))
+                    withheld = self._recovered(project, path)
                 except (SealBroken, KeyFileError):
                     self.damaged.append(f"{project}/{path.name}")
                     continue
@@ -131,7 +131,16 @@ class Quarantine:
                 else:
                     yield withheld
 
-    def read(self, project: str, quarantine: str) -> tuple[Withheld, Received, Iterator[bytes]]:
+    def _recovered(self, project: str, path: Path) -> Withheld:
+        """The record of a sealed file; the digest of one that was sealed as a stream is made from its data again."""
+        withheld, _, chunks = self.read(project, path.stem)
+        with closing(chunks):
+            if withheld.received_digest:
+                return withheld
+            digest = received_of(self._keys[project].journal, sha256(chunks), NO_PIXELS, NO_PIXELS)
+        return replace(withheld, received_digest=digest)
+
+    def read(self, project: str, quarantine: str) -> tuple[Withheld, Received, Generator[bytes, None, None]]:
         """Open a sealed original; the iterator yields the data set in chunks, each authenticated before it is given.
 
         Raises KeyError when there is none, SealBroken, KeyFileError; only an exhausted iterator was whole.

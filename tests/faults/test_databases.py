@@ -33,7 +33,8 @@ def rows(storage: Path, name: str, table: str, columns: str = "*") -> list[tuple
 
 
 def identities(storage: Path) -> list[tuple]:
-    return rows(storage, "identity.db", "identity", "project, attribute, original, cleaned, study_key")
+    """Without the study: of several studies with the same value, whichever is read first is entered."""
+    return rows(storage, "identity.db", "identity", "project, attribute, original, cleaned")
 
 
 def move_away(storage: Path, name: str) -> None:
@@ -116,21 +117,8 @@ async def test_the_journal_is_made_again_from_segments_and_quarantine(machine, s
     assert await node.send(sent) == [0] * len(sent)
     await node.stop()
     again = {table: rows(node.storage, "journal.db", table) for table in before}
-    digests = [(len(row), row) for row in again["withheld"]]
-    assert [each[0] for each in digests] == [len(row) for row in before["withheld"]]
-    assert again["instance"] == before["instance"]
-    assert again["segment"] == before["segment"]
-    assert _without_digest(node, again["withheld"]) == _without_digest(node, before["withheld"])
+    assert again == before
     assert identities(node.storage) == names
-
-
-def _without_digest(node: Machine, found: list[tuple]) -> list[tuple]:
-    """The digest of a streamed original is in no sealed header: only the journal knows it."""
-    connection = sqlite3.connect(node.storage / "journal.db")
-    names = [column[1] for column in connection.execute("PRAGMA table_info(withheld)")][1:]
-    connection.close()
-    at = names.index("received_digest")
-    return [row[:at] + row[at + 1 :] for row in found]
 
 
 @pytest.mark.parametrize("half", [False, True], ids=["gone", "stopped half-way"])

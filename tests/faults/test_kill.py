@@ -139,12 +139,21 @@ def killed_at(tmp_path, forge, storescp, write_files):
                 assert time.monotonic() < ends, course.node.output()[-2000:]
                 time.sleep(0.02)
         course.node.stop()
+        assert identified(course.node) == []
         course.node.start()
         course.check(clean, bad)
         course.node.stop()
         return names(trace)
 
     return run
+
+
+def identified(node: Node) -> list[str]:
+    """Where an identifying value lies in the clear, beside the identity book."""
+    needles = [needle.encode() for needle in synthetic.PERSON.needles()]
+    places = {"log": node.log.read_bytes(), **node.written_bytes()}
+    places |= {str(path): path.read_bytes() for path in node.temporary.rglob("*") if path.is_file()}
+    return [f"{needle!r} in {name}" for name, data in places.items() for needle in needles if needle in data]
 
 
 def _no_segments(node: Node) -> bool:
@@ -185,5 +194,6 @@ def test_killed_at_random_moments(tmp_path, forge, storescp, write_files):
         course.node.start()
     course.check(all_clean, all_bad)
     course.node.stop()
+    assert identified(course.node) == []
     print(f"{KILLS} kills, {len(course.acknowledged)} of {len(all_clean) + len(all_bad)} instances acknowledged")
     assert KILLS < len(course.acknowledged) < len(all_clean) + len(all_bad)
