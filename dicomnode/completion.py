@@ -74,13 +74,15 @@ class Completion:
 
     def delivered(self, delivery: Delivery) -> None:
         """A forwarder has ended a delivery."""
-        log.info(
+        tell = log.info if delivery.state in SENT_STATES else log.warning
+        tell(
             f"delivery-{delivery.state}",
             project=delivery.project,
             study=delivery.study_key,
             destination=delivery.destination,
             sent=delivery.sent,
             failed=delivery.failed,
+            error=delivery.error or None,
         )
         self._start(lambda: self._follow((delivery.project, delivery.study_key)))
 

@@ -7,9 +7,12 @@ import os
 import resource
 import sys
 from io import BytesIO
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dicomnode.transcode.frame import ANSWER, DONE, FAILED, IMPLICIT_LITTLE, NO_EXTRA, REQUEST, TARGETS
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 NICE = 5
 # JPEG Baseline and Extended lose, always (PS3.5 A.4.1); the others say in the data set whether they did.
@@ -30,6 +33,7 @@ def convert(part10: bytes, target: str) -> bytes:
         import numpy  # noqa: F401 - the least that decoding needs; pydicom would hide that it is missing
 
         data_set.decompress(as_rgb=False, generate_instance_uid=False)
+        _name_colours(data_set)
         if source in ALWAYS_LOSSY:
             data_set.LossyImageCompression = "01"
     if data_set.SOPInstanceUID != uid:
@@ -43,6 +47,15 @@ def convert(part10: bytes, target: str) -> bytes:
     del data_set.file_meta
     write_dataset(file, data_set, parent_encoding=data_set.get("SpecificCharacterSet", "iso8859"))
     return file.getvalue()
+
+
+def _name_colours(data_set: Dataset) -> None:
+    """A decoder gives every pixel its colour; a name that says otherwise would promise fewer bytes (PS3.3 C.7.6.3)."""
+    if str(data_set.get("PhotometricInterpretation")) not in ("YBR_FULL_422", "YBR_PARTIAL_420"):
+        return
+    pixels = data_set.Rows * data_set.Columns * int(data_set.get("NumberOfFrames") or 1)
+    if len(data_set.PixelData) >= pixels * 3 * data_set.BitsAllocated // 8:
+        data_set.PhotometricInterpretation = "YBR_FULL"
 
 
 def answer(part10: bytes, target: str) -> tuple[int, bytes]:
