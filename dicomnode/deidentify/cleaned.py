@@ -71,7 +71,7 @@ def check_pixels(
         refuse_tables(elements)
     if not split.tag:
         return None
-    treatment.keeps_pixels(split.tag, split.vr)
+    treatment.judge_pixels(split.tag, split.vr, data, elements)
     if split.length != UNDEFINED:
         if form.encapsulated:
             raise Doubt(Reason.PIXEL_STREAM, place((split.tag,)))

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.standard.replacements import code_items
+from dicomnode.deidentify.suspicious import SuspiciousPixels
 
 if TYPE_CHECKING:
     from dicomnode.deidentify.private import SafePrivate
@@ -172,6 +174,8 @@ class Plan:
     """None unless dates are moved."""
     safe: SafePrivate | None = field(default=None, repr=False)
     """None unless safe private attributes stay."""
+    pixels: SuspiciousPixels = field(default_factory=suspicious.default, repr=False)
+    """Which instances are withheld for what their pixels may show."""
     _classes: dict[str, Steps] = field(default_factory=dict, repr=False)
 
     @property

@@ -90,6 +90,12 @@ class Document:
             raise self.wrong(node.start_mark.line + 1, f"{what} must be a list", f"write: {what}: [...]")
         return [(item.start_mark.line + 1, self.text(item)) for item in node.value]
 
+    def parts(self, node: Node, what: str) -> list[Node]:
+        """The members of a list that is not empty; raises RulesError."""
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            raise self.wrong(node.start_mark.line + 1, f"{what} must be a list", f"write: {what}: [...]")
+        return list(node.value)
+
     def tag(self, line: int, word: str) -> int:
         """The attribute of a keyword, or of a tag in parentheses; raises RulesError."""
         match = re.fullmatch(r"\(([0-9A-Fa-f]{4}),\s?([0-9A-Fa-f]{4})\)", word)

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 from dicomnode.deidentify.standard.types import Node, iod_of
+from dicomnode.deidentify.suspicious import SuspiciousPixels
 
 DECLARED = frozenset([0x00120062, 0x00120063, 0x00120064, 0x00280303])
 """Patient Identity Removed, De-identification Method (Code Sequence), Longitudinal Temporal Information Modified."""
@@ -50,6 +52,7 @@ class Choices:
     accept: frozenset[str] = frozenset()
     shift: Shift = field(default_factory=Shift)
     """How dates are moved, where they are."""
+    pixels: SuspiciousPixels = field(default_factory=suspicious.default)
 
 
 def letter(code: str, type_: str | None) -> str:

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.plan import CID_7050, Action, Methods, Plan, Shift
 from dicomnode.deidentify.private import SafePrivate
 from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
@@ -17,7 +18,7 @@ from dicomnode.deidentify.standard import dictionary, replacements, tables
 
 METHOD = 3
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
-KEYS = ("profile", "options", "dates", "templates", "attributes", "withhold", "accept")
+KEYS = ("profile", "options", "dates", "templates", "attributes", "withhold", "accept", "suspicious_pixels")
 ACTIONS = {
     "keep": Action.KEEP,
     "remove": Action.REMOVE,
@@ -77,6 +78,7 @@ def build(choices: Choices, name: str) -> Plan:
         resolver=resolver.steps,
         refused=resolver.refuses,
         shift=choices.shift if "modified" in choices.options else None,
+        pixels=choices.pixels,
         safe=SafePrivate("uids" in choices.options) if "private" in choices.options else None,
     )
 
@@ -92,6 +94,7 @@ def _digest(choices: Choices) -> str:
         "templates": dict(choices.templates),
         "withhold": sorted(choices.withhold),
         "accept": sorted(choices.accept),
+        "pixels": choices.pixels.said,
         "shift": [choices.shift.unit, choices.shift.most] if "modified" in choices.options else None,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
@@ -142,6 +145,7 @@ class _Reader(Document):
             templates=self._templates(root.get("templates")),
             withhold=self.classes(root.get("withhold"), dictionary.storage_classes()),
             accept=self.classes(root.get("accept"), tables.withheld_classes()),
+            pixels=suspicious.read(self, root.get("suspicious_pixels")),
         )
 
     def _options(self, given: tuple[int, Node] | None) -> frozenset[str]:

@@ -98,10 +98,11 @@ class Treatment:
         self._top_level(data, elements, out)
         return out
 
-    def keeps_pixels(self, tag: int, vr: int) -> None:
-        """Raises Doubt(NOT_ACCEPTED) unless the plan keeps the pixel element as it is."""
+    def judge_pixels(self, tag: int, vr: int, data: bytes, elements: list[Element]) -> None:
+        """Raises Doubt unless the plan keeps the pixel element as it is and does not suspect what it shows."""
         if self._steps[tag << 16 | vr].action is not KEEP:
             raise Doubt(Reason.NOT_ACCEPTED, place((tag,)))
+        self._plan.pixels.judge(self.sop_class, data, elements)
 
     # what the instance is
 
