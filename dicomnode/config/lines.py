@@ -28,13 +28,18 @@ class Document:
 
     def error(self, path: Path, what: str, hint: str = "") -> ConfigError:
         """A ConfigError that names the file and the line of a path, or of its nearest parent."""
-        return ConfigError(f"{self.name}:{self.line(path)}: {what}", hint)
+        return ConfigError(f"{self.name}:{self.line(path)}: {_printable(what)}", hint)
 
     def line(self, path: Path) -> int:
         """The line of a path, or of the nearest parent that the file has."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
+
+
+def _printable(text: str) -> str:
+    """What a file says may hold what is no part of one line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def read(name: str, content: bytes) -> Document:
@@ -103,7 +108,7 @@ def _pairs(document: Document, node: yaml.MappingNode, path: Path) -> Iterator[t
             raise ConfigError(f"{document.name}:{line}: a key must be one word")
         name = str(key.value)
         if name in seen:
-            raise ConfigError(f"{document.name}:{line}: key '{name}' is there twice, first in line {seen[name]}")
+            raise ConfigError(f"{document.name}:{line}: key '{_printable(name)}' is there twice, first in line {seen[name]}")
         seen[name] = line
         document.lines[(*path, name)] = line
         yield name, value
