@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from dicomnode.errors import DicomnodeError
+from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.forward import Forwarder
 from dicomnode.model import Delivery, DeliveryState, Event, Study, StudyState
 from dicomnode.outbox import Outbox
@@ -25,6 +25,7 @@ from dicomnode.ways import Way
 log = structlog.get_logger()
 
 TROUBLED = 5.0  # seconds until the next attempt when the journal cannot be read or written
+LET_GO = "a person let it go as it is"
 LOOK_EVERY = 0.2  # seconds between looks for quiet studies
 
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
@@ -107,8 +108,8 @@ class Completion:
         if answer is None and study.expected is not None:
             answer = SourceAnswer(count=study.expected)
         verdict = judge(frozenset(held), frozenset(withheld), self._ways[key[0]].quiet, answer)
-        await self._pass(study, verdict.fact, evidence=verdict.evidence, expected=verdict.expected)
-        if verdict.fact is Fact.COMPLETE:
+        state = await self._pass(study, verdict.fact, evidence=verdict.evidence, expected=verdict.expected)
+        if state is StudyState.COMPLETE:
             await self._hand_over(await self._fresh(study))
 
     async def _pass(
@@ -135,13 +136,38 @@ class Completion:
             log.info(event.name, project=study.project, study=study.study_key, **event.facts)
         return state
 
-    async def _hand_over(self, study: Study) -> None:
+    async def decide(self, key: Key, fact: Fact, user: str) -> Study:
+        """Do with a study what a person decided; the study afterwards. Raises PermanentError where it cannot be."""
+        async with self._turns.turn(key):
+            await asyncio.wrap_future(self._journal.flush())
+            study = await asyncio.to_thread(self._journal.get_study, *key)
+            again = study is not None and fact is Fact.RETRY and study.state is StudyState.FORWARDING
+            if study is None or (after(study.state, fact) is study.state and not again):
+                raise PermanentError(f"{fact}: the study is {study.state if study else 'gone'}", "nothing was changed")
+            if fact is Fact.FORWARD and not study.stored:
+                raise PermanentError("forward: the study has no clean instance", "nothing was changed")
+            log.info("study-decided", project=key[0], study=key[1], kind=str(fact), user=user)
+            self._journal.event(Event("study-decided", time.time(), *key, {"kind": str(fact), "user": user}))
+            for forwarder in self.forwarders.values():
+                forwarder.drop(key)
+                forwarder.hurry()
+            self._open.close(key)
+            if fact is Fact.RETRY:
+                await asyncio.wrap_future(self._journal.forget_refusals(*key))
+            state = await self._pass(study, fact, evidence=LET_GO if fact is Fact.FORWARD else None)
+            if state in (StudyState.COMPLETE, StudyState.FORWARDING):
+                await self._hand_over(await self._fresh(study), anew=True)
+            elif state is StudyState.RECEIVING:
+                self._open.arrived(key, None, self._ways[key[0]].quiet, time.monotonic())
+            return await self._fresh(study)
+
+    async def _hand_over(self, study: Study, *, anew: bool = False) -> None:
         before = {d.destination: d for d in await self._deliveries((study.project, study.study_key))}
         for name in self._ways[study.project].destinations:
             delivery = before.get(name) or Delivery(
                 study.project, study.study_key, name, DeliveryState.WAITING, 0, 0.0, "", 0, 0
             )
-            if delivery.state is not DeliveryState.WAITING:
+            if anew or delivery.state is not DeliveryState.WAITING:
                 delivery = _again(delivery)
             written = self._journal.delivery(delivery)
             self.forwarders[name].add(delivery)  # at once: an attempt that ends now must see that there is more

@@ -62,6 +62,7 @@ class Forwarder:
         self._waiting: dict[Key, Delivery] = {}
         self._due: dict[Key, float] = {}  # when each may be tried, in monotonic seconds: the wall clock may jump
         self._busy: set[Key] = set()
+        self._dropped: set[Key] = set()  # of those that are busy
         self._refusals: dict[Key, int] = {}
         self._changed = asyncio.Event()
         self._failures = 0
@@ -81,7 +82,8 @@ class Forwarder:
 
     def _queue_again(self, delivery: Delivery) -> None:
         """Queue what was tried, unless more of it was queued meanwhile."""
-        if (delivery.project, delivery.study_key) not in self._waiting:
+        key = (delivery.project, delivery.study_key)
+        if key not in self._waiting and key not in self._dropped:
             self._queue(delivery)
 
     @property
@@ -93,6 +95,18 @@ class Forwarder:
     def waiting(self) -> int:
         """How many studies wait or are being sent."""
         return len(self._waiting.keys() | self._busy)
+
+    def drop(self, key: Key) -> None:
+        """Send nothing more of this study, after the instance that is being sent, until it is added again."""
+        self._waiting.pop(key, None)
+        self._due.pop(key, None)
+        if key in self._busy:
+            self._dropped.add(key)
+
+    def hurry(self) -> None:
+        """Try the destination at once, however long it has been away."""
+        self._resume_at = 0.0
+        self._changed.set()
 
     def stop(self) -> None:
         """End after the instance that is being sent."""
@@ -124,6 +138,7 @@ class Forwarder:
                 self._set_aside(delivery)
             finally:
                 self._busy.discard(key)
+                self._dropped.discard(key)
                 self._changed.set()
 
     def _next(self) -> Delivery | None:
@@ -163,7 +178,7 @@ class Forwarder:
             self._journal,
             deadlines=self._deadlines,
             departures=self.departures,
-            stopping=lambda: self._stopping,
+            stopping=lambda: self._stopping or key in self._dropped,
             last_chance=self._refusals.get(key, 0) + 1 >= self._patience.refusals,
         )
         await attempt.run(self._calling(delivery.project), rows)
@@ -180,7 +195,7 @@ class Forwarder:
         sent, refused = await asyncio.to_thread(self._journal.answers, *key, self.destination.name)
         delivery = replace(delivery, sent=sent, failed=refused)
         event: Event | None = None
-        if result.error or self._stopping:
+        if result.error or self._stopping or key in self._dropped:
             delivery = self._postpone(delivery, result, time.time())
             if result.error and (delivery.attempts == 1 or result.error != before):
                 event = self._event("delivery-postponed", key, error=result.error, attempt=delivery.attempts)

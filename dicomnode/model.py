@@ -196,9 +196,11 @@ class StudyState(StrEnum):
     FORWARDED = "forwarded"
     CONFIRMED = "confirmed"
     HELD = "held"
+    ON_HOLD = "on-hold"
     INCOMPLETE = "incomplete"
     WITHHELD = "withheld"
     FAILED = "failed"
+    CLOSED = "closed"
     PRACTICE = "practice"
 
 

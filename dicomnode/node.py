@@ -23,6 +23,7 @@ from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.config import Settings
 from dicomnode.custody import Custody
+from dicomnode.desk import Desk
 from dicomnode.dimse.scp import Limits, Server
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.tls import client_context, server_context
@@ -151,6 +152,7 @@ class Node:
         for name in sorted({name for way in self._ways.values() for name in way.destinations}):
             self._completion.forwarders[name] = self._forwarder(name)
         self._retriever = Retriever(self._open, self._completion, self._journal, settings.timeouts.silence)
+        self.desk = Desk(self._ways, self._completion, self._journal)
         self.orders = Orders(self._ways, self._retriever, self._journal, self._book)
         self.orders.peers = settings.peers
         projects = {way.ae_title: way.project for way in self._ways.values()}
@@ -264,16 +266,18 @@ class Node:
             await asyncio.sleep(RESOLVE_EVERY)
             self._admission.callers = await asyncio.to_thread(admission.resolve, list(self.settings.peers.values()))
 
-    async def _command(self, request: dict[str, object], report: control.Reports) -> int:
+    async def _command(self, request: dict[str, object], report: control.Reports | control.Own) -> int:
         if request.get("command") == "quarantine":
             return await self.custody.command(request, report)
+        if request.get("command") == "study":
+            return await self.desk.command(request, report)
         if request.get("command") == "retrieve":
             return await self.orders.retrieve(request, report)
         raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
 
-    async def in_custody(self, request: dict[str, object], report: Report) -> int:
-        """Carry out a `quarantine` command of this process's own user; what follows from it is in the journal."""
-        code = await self.custody.command(request, control.Own(report))
+    async def aside(self, request: dict[str, object], report: Report) -> int:
+        """Carry out a command of this process's own user; what follows from it is in the journal."""
+        code = await self._command(request, control.Own(report))
         await self._completion.settle()
         return code
 
@@ -318,22 +322,28 @@ def serve(settings: Settings) -> int:
     return asyncio.run(_run(settings))
 
 
-async def _in_custody(settings: Settings, request: dict[str, object], report: Report) -> int:
+async def _aside(settings: Settings, request: dict[str, object], report: Report) -> int:
     node = Node(settings)
     try:
         await node.start(listen=False)
-        return await node.in_custody(request, report)
+        return await node.aside(request, report)
     finally:
         await node.close()
 
 
 def quarantine(settings: Settings, request: dict[str, object], report: Report) -> int:
     """Hand a `quarantine` command to the running node, or carry it out; what is released goes out when a node runs."""
-    request = {"command": "quarantine", **request}
+    return _asked(settings, {"command": "quarantine", **request}, report)
+
+
+def study(settings: Settings, request: dict[str, object], report: Report) -> int:
+    """Hand a decision about a study to the running node, or enter it for the next one."""
+    return _asked(settings, {"command": "study", **request}, report)
+
+
+def _asked(settings: Settings, request: dict[str, object], report: Report) -> int:
     reports = control.ask(settings.storage.directory, request)
-    if reports is None:
-        return asyncio.run(_in_custody(settings, request, report))
-    return _told(reports, report)
+    return asyncio.run(_aside(settings, request, report)) if reports is None else _told(reports, report)
 
 
 def retrieve(settings: Settings, study_uids: list[str], report: Report, project: str | None = None) -> int:

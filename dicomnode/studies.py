@@ -26,6 +26,9 @@ class Fact(StrEnum):
     CONFIRMED = "confirmed"
     HELD = "held"
     RETRY = "retry"
+    HOLD = "hold"
+    FORWARD = "forward"
+    CLOSE = "close"
 
 
 # (state, fact) -> state. A pair that is not here leaves the study as it is.
@@ -42,6 +45,13 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
     (S.FORWARDED, Fact.CONFIRMED): S.CONFIRMED,
     (S.FAILED, Fact.RETRY): S.COMPLETE,
     (S.HELD, Fact.RETRY): S.COMPLETE,
+    (S.INCOMPLETE, Fact.RETRY): S.RECEIVING,
+    **{
+        (state, Fact.HOLD): S.ON_HOLD
+        for state in (S.RECEIVING, S.COMPLETE, S.FORWARDING, S.HELD, S.INCOMPLETE, S.FAILED)
+    },
+    **{(state, Fact.FORWARD): S.COMPLETE for state in (S.RECEIVING, S.ON_HOLD, S.INCOMPLETE, S.CLOSED)},
+    **{(state, Fact.CLOSE): S.CLOSED for state in (S.RECEIVING, S.ON_HOLD, S.HELD, S.INCOMPLETE, S.WITHHELD, S.FAILED)},
     **{
         (state, Fact.ARRIVED): S.RECEIVING
         for state in (
@@ -53,8 +63,17 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
             S.WITHHELD,
             S.FAILED,
             S.HELD,
+            S.CLOSED,
         )
     },
+}
+
+# What a person can do with a study, and what happens then.
+DECISIONS: dict[Fact, str] = {
+    Fact.RETRY: "what was refused or is missing is tried again",
+    Fact.HOLD: "nothing of it is sent until a person lets it go on",
+    Fact.FORWARD: "it is sent as it is, complete or not",
+    Fact.CLOSE: "nothing more of it is sent or asked for, unless more of it comes",
 }
 
 SENT_ONCE = frozenset({S.FORWARDED, S.CONFIRMED})

@@ -1,15 +1,36 @@
-"""`dicomnode studies`: what became of each study, in pseudonyms."""
+"""`dicomnode studies`: what became of each study, in pseudonyms, and what people can do about it."""
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
-from dicomnode.cli.options import SHORT, as_json, configured, open_journal, say_json, table, when
+from dicomnode import config
+from dicomnode.cli import story
+from dicomnode.cli.options import (
+    SHORT,
+    as_json,
+    config_option,
+    configured,
+    counted,
+    open_journal,
+    say_json,
+    table,
+    when,
+)
 from dicomnode.config import Settings
+from dicomnode.desk import find_study
+from dicomnode.errors import PermanentError
 from dicomnode.model import Delivery, DeliveryState, Study, StudyState
+from dicomnode.observe import log
+from dicomnode.outbox import Outbox
+from dicomnode.store.journal import Journal
+from dicomnode.studies import DECISIONS, Fact
 
 HEAD = (
     "study",
@@ -23,28 +44,57 @@ HEAD = (
     "sent to",
     "evidence",
 )
+WATCH_EVERY = 2.0  # seconds
+ID = click.argument("id_", metavar="ID")
+PROJECT = click.option("--project", help="Only this project.")
+
+Row = tuple[Study, list[Delivery]]
 
 
-@click.command()
-@configured()
-@click.option("--project", help="Only this project.")
+@click.group(invoke_without_command=True)
+@config_option
+@PROJECT
 @click.option("--state", type=click.Choice([str(state) for state in StudyState]), help="Only studies in this state.")
+@click.option("--watch", is_flag=True, help="Show the list again and again until interrupted.")
 @as_json
-def studies(settings: Settings, project: str | None, state: str | None, as_json: bool) -> int:
+@click.pass_context
+def studies(
+    ctx: click.Context, config_file: Path, project: str | None, state: str | None, watch: bool, as_json: bool
+) -> int:
     """List the studies: state, counts, destinations, and why each counts as complete."""
-    with closing(open_journal(settings)) as journal:
-        found = journal.studies(project=project, states=[StudyState(state)] if state else None)
-        deliveries: dict[tuple[str, str], list[Delivery]] = {}
-        for delivery in journal.deliveries(project=project):
-            deliveries.setdefault((delivery.project, delivery.study_key), []).append(delivery)
-    rows = [(study, deliveries.get((study.project, study.study_key), [])) for study in found]
+    if ctx.invoked_subcommand is not None:
+        if ctx.get_parameter_source("config_file") is ParameterSource.COMMANDLINE:
+            ctx.default_map = {name: {"config_file": str(config_file)} for name in studies.commands}
+        return 0
+    settings = config.load(config_file)
+    log.configure()
+    while True:
+        with closing(open_journal(settings)) as journal:
+            rows = _found(journal, project, state)
+        _tell(rows, as_json, clear=watch and not as_json)
+        if not watch:
+            return 0
+        time.sleep(WATCH_EVERY)
+
+
+def _found(journal: Journal, project: str | None, state: str | None) -> list[Row]:
+    found = journal.studies(project=project, states=[StudyState(state)] if state else None)
+    deliveries: dict[tuple[str, str], list[Delivery]] = {}
+    for delivery in journal.deliveries(project=project):
+        deliveries.setdefault((delivery.project, delivery.study_key), []).append(delivery)
+    return [(study, deliveries.get((study.project, study.study_key), [])) for study in found]
+
+
+def _tell(rows: list[Row], as_json: bool, *, clear: bool) -> None:
+    if clear:
+        click.clear()
+        click.echo(f"{when(time.time())}  {counted(len(rows), 'study').replace('studys', 'studies')}\n")
     if as_json:
         say_json([asdict(study) | {"deliveries": [asdict(each) for each in ways]} for study, ways in rows])
     elif rows:
         click.echo(table(HEAD, [_row(study, ways) for study, ways in rows], right={4, 5, 6}))
     else:
         click.echo("no studies")
-    return 0
 
 
 def _row(study: Study, deliveries: list[Delivery]) -> tuple[str, ...]:
@@ -69,3 +119,65 @@ def _delivery(delivery: Delivery) -> str:
     if delivery.failed:
         text += f", {delivery.failed} refused"
     return f"{text} ({delivery.error})" if delivery.error else text
+
+
+@studies.command()
+@configured()
+@ID
+@PROJECT
+@as_json
+def show(settings: Settings, id_: str, project: str | None, as_json: bool) -> int:
+    """Tell one study's whole story as a time line. ID is the beginning of its key or of its UID at research."""
+    with closing(open_journal(settings)) as journal:
+        study = find_study(journal, id_, project)
+        told = story.tell(journal, study)
+    if as_json:
+        say_json(told)
+    else:
+        click.echo("\n".join(story.lines(told)))
+    return 0
+
+
+def _decision(fact: Fact) -> click.Command:
+    @studies.command(str(fact), help=f"{DECISIONS[fact][0].upper()}{DECISIONS[fact][1:]}.")
+    @configured()
+    @click.argument("ids", metavar="ID...", nargs=-1, required=True)
+    @PROJECT
+    def decide(settings: Settings, ids: tuple[str, ...], project: str | None) -> int:
+        from dicomnode import node
+
+        def report(document: dict[str, object]) -> None:
+            click.echo(f"{str(document.get('study'))[:SHORT]}: {document.get('state')}")
+
+        requests: list[dict[str, object]] = [{"do": str(fact), "id": id_, "project": project} for id_ in ids]
+        return max(node.study(settings, request, report) for request in requests)
+
+    return decide
+
+
+for _fact in DECISIONS:
+    _decision(_fact)
+
+
+@studies.command()
+@configured()
+@ID
+@PROJECT
+@click.option("--to", "folder", type=click.Path(path_type=Path), required=True, help="The folder; it is created.")
+def export(settings: Settings, id_: str, project: str | None, folder: Path) -> int:
+    """Write the clean instances as DICOM files (PS3.10) into a folder: SERIES/INSTANCE.dcm, UIDs as at research."""
+    with closing(open_journal(settings)) as journal:
+        study = find_study(journal, id_, project)
+        placed = journal.instances(study.project, study.study_key)
+    if not placed:
+        raise PermanentError(
+            "nothing of this study is in the outbox any more", "it is at its destinations; or storage.keep: segments"
+        )
+    outbox = Outbox(settings.storage.directory / "outbox", {})
+    for instance, location in placed:
+        path = folder / instance.series_uid / f"{instance.sop_uid}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with outbox.open(location) as part10, path.open("xb") as file:
+            file.write(part10)
+    click.echo(f"{counted(len(placed), 'instance')} in {folder}")
+    return 0

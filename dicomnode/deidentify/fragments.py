@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from struct import unpack
 
-from dicomnode.deidentify.encoded import ITEM, PIXEL_DATA, SEQUENCE_END, TAG_AND_LENGTH, UNDEFINED, Element, place
+from dicomnode.deidentify.encoded import ITEM, SEQUENCE_END, TAG_AND_LENGTH, UNDEFINED, Element, place
 from dicomnode.deidentify.frames import Deflated, Frames, Opaque, RunLengths, Uncompressed
 from dicomnode.deidentify.jpeg import Codestream, malformed
 from dicomnode.deidentify.pixels import find, frame_bits, frames_of, planes, value_of
@@ -87,7 +87,7 @@ class Fragments:
         """The delimiter: as many frames as the image says, each where the tables say."""
         self._walker.end()
         count = len(self._starts)
-        if length or self._walker.images != count or not (1 <= count if self._video else count == self._frames):
+        if length or self._walker.images != count or not (count >= 1 if self._video else count == self._frames):
             raise malformed()
         starts = tuple(self._starts)
         if self._offsets and self._offsets != (starts[:1] if self._video else starts):

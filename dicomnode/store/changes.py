@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, delete, false, select, update
 
 from dicomnode.model import Delivery, Instance, Location, Study, StudyState, Withheld
 from dicomnode.store import schema
@@ -158,6 +158,15 @@ def change_study(connection: Connection, rows: Rows) -> None:
             connection.execute(update(table).where(*of).values(told))
 
 
+def forget_refusals(connection: Connection, rows: Rows) -> None:
+    """Rows (project, study key): what destinations refused for good is to be sent again."""
+    sent, table = schema.sent, schema.instance
+    for project, study_key in rows:
+        keys = select(table.c.instance_key).where(table.c.project == project, table.c.study_key == study_key)
+        refused = (sent.c.project == project, sent.c.ok == false(), sent.c.instance_key.in_(keys))
+        connection.execute(delete(sent).where(*refused))
+
+
 def forget_locations(connection: Connection, rows: Rows) -> None:
     """Rows (project, study key)."""
     table = schema.instance
@@ -177,7 +186,7 @@ def end_withheld(connection: Connection, rows: Rows) -> None:
             connection.execute(update(study).where(*of_study).values(withheld=study.c.withheld - 1))
 
 
-IN_PLACE = (forget_locations, end_withheld)
+IN_PLACE = (forget_locations, forget_refusals, end_withheld)
 
 
 def _by_study(rows: Rows, columns: Columns) -> Iterable[Rows]:

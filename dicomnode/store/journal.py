@@ -6,7 +6,6 @@ those that wait.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -15,7 +14,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, and_, false, func, or_, select
+from sqlalchemy import Row, Select, and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
@@ -44,13 +43,13 @@ from dicomnode.store.changes import (
 )
 from dicomnode.store.database import open_database, plain
 from dicomnode.store.identity import IdentityBook
+from dicomnode.store.telling import Telling
 from dicomnode.store.waiting import Waiting, waiting
 from dicomnode.store.writer import Operation, Writer
 
 UNREADABLE = "look at its disk; if it is damaged, stop the node and move journal.db away: it is made again"
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
 
-_UNPUBLISHED = schema.event.c.published == false()
 _KNOWN = (
     "SELECT received_digest, 'stored', study_key FROM instance WHERE instance_key = ? AND project = ? "
     "UNION ALL "
@@ -67,7 +66,7 @@ class Known:
     study_key: str
 
 
-class Journal:
+class Journal(Telling):
     """The journal of one storage directory; safe for use from several threads.
 
     Recovery reads only records without a row. So a row is committed after the identity `book` holds what was put
@@ -77,7 +76,6 @@ class Journal:
     def __init__(self, path: Path, book: IdentityBook | None = None, *, create: bool = True) -> None:
         """Open or create it; raises StoreDamaged, StorageLocked, CannotKeep."""
         self._engine = open_database(path, "journal", schema.JOURNAL_HEAD, HINT, create=create)
-        self.publishing = False  # whether events entered from now on wait to be published
         self._stored: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._withheld: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._reading = threading.Lock()
@@ -155,26 +153,13 @@ class Journal:
         """A destination's final answer to an instance: kept there (`ok`), or refused for good."""
         return self._writer.put(changes.enter_answers, (instance_key, destination, project, status, ok, at))
 
-    def event(self, event: Event) -> Future[None]:
-        """Enter an event that changes nothing else."""
-        (told,) = self._told(event)
-        return self._writer.put(*told)
-
-    def _told(self, event: Event | None) -> Sequence[Operation]:
-        if event is None:
-            return ()
-        facts = {name: fact for name, fact in event.facts.items() if fact not in (None, "")}
-        row = (event.at, event.name, event.project, event.study_key, json.dumps(facts))
-        return [(changes.enter_events, (*row, False if self.publishing else None))]
-
-    def published(self, numbers: Sequence[int]) -> Future[None]:
-        """Somebody else has these events now."""
-        rows: list[Operation] = [(changes.mark_published, (number,)) for number in numbers]
-        return self._writer.put(*rows[0], urgent=True, also=rows[1:])
-
     def forget_locations(self, project: str, study_key: str) -> Future[None]:
         """The study's segments are deleted; its rows stay, without a place."""
         return self._writer.put(changes.forget_locations, (project, study_key), urgent=True)
+
+    def forget_refusals(self, project: str, study_key: str) -> Future[None]:
+        """What destinations refused for good of this study is to be sent again."""
+        return self._writer.put(changes.forget_refusals, (project, study_key), urgent=True)
 
     def flush(self) -> Future[None]:
         """Commit all that waits; ends when everything written before is committed."""
@@ -359,21 +344,6 @@ class Journal:
         statement = select(table.quarantine, table.received_at).where(table.fate != "")
         return {row.quarantine: row.received_at for row in self._all(statement)}
 
-    def events(self, project: str, study_key: str) -> list[Event]:
-        """A study's events in the order in which they were entered."""
-        statement = select(schema.event).where(_of(schema.event, project, study_key))
-        return [_event(row) for row in self._all(statement.order_by(schema.event.c.id))]
-
-    def unpublished(self, most: int) -> list[tuple[int, Event]]:
-        """The oldest events that wait to be published, each with its number."""
-        table = schema.event.c
-        statement = select(schema.event).where(_UNPUBLISHED).order_by(table.id).limit(most)
-        return [(row.id, _event(row)) for row in self._all(statement)]
-
-    def count_unpublished(self) -> int:
-        """How many events wait to be published."""
-        return int(self._all(select(func.count()).select_from(schema.event).where(_UNPUBLISHED))[0][0])
-
 
 def _of(table: Any, project: str, study_key: str) -> Any:
     return and_(table.c.study_key == study_key, table.c.project == project)
@@ -393,10 +363,6 @@ def _placed(row: Row[Any]) -> tuple[Instance, Location]:
 def _withheld(row: Sequence[Any]) -> Withheld:
     told = dict(zip(WITHHELD, row, strict=True))
     return Withheld(**{**told, "reason": Reason(told["reason"])})
-
-
-def _event(row: Row[Any]) -> Event:
-    return Event(row.name, row.at, row.project, row.study_key, json.loads(row.document))
 
 
 def _study(row: Row[Any]) -> Study:

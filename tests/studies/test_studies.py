@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnode.model import StudyState
-from dicomnode.studies import TRANSITIONS, Fact, OpenStudies, SourceAnswer, after, amends, backoff, fold, judge
+from dicomnode.studies import (
+    DECISIONS,
+    TRANSITIONS,
+    Fact,
+    OpenStudies,
+    SourceAnswer,
+    after,
+    amends,
+    backoff,
+    fold,
+    judge,
+)
 
 KEY = ("default", "study")
 
@@ -31,8 +42,29 @@ def test_no_order_of_facts_confirms_what_was_not_delivered_since_the_last_arriva
 
 
 @given(st.lists(st.sampled_from(list(Fact))))
-def test_an_arrival_always_reopens(facts: list[Fact]) -> None:
-    assert after(fold(facts), Fact.ARRIVED) is StudyState.RECEIVING
+def test_an_arrival_always_reopens_but_not_what_a_person_holds(facts: list[Fact]) -> None:
+    state = fold(facts)
+    expected = state if state is StudyState.ON_HOLD else StudyState.RECEIVING
+    assert after(state, Fact.ARRIVED) is expected
+
+
+@given(st.lists(st.sampled_from(list(Fact))))
+def test_what_a_person_holds_stays_until_a_person_decides(facts: list[Fact]) -> None:
+    nobody = [fact for fact in facts if fact not in (Fact.FORWARD, Fact.CLOSE)]
+    assert fold(nobody, StudyState.ON_HOLD) is StudyState.ON_HOLD
+
+
+@given(st.lists(st.sampled_from(list(Fact))))
+def test_what_a_person_closed_goes_nowhere_unless_more_comes(facts: list[Fact]) -> None:
+    silent = [fact for fact in facts if fact not in (Fact.FORWARD, Fact.ARRIVED)]
+    assert fold(silent, StudyState.CLOSED) is StudyState.CLOSED
+
+
+@given(st.lists(st.sampled_from(list(Fact))), st.sampled_from(list(DECISIONS)))
+def test_a_decision_never_counts_as_delivery(facts: list[Fact], decision: Fact) -> None:
+    before = fold(facts)
+    state = after(before, decision)
+    assert state is before or state not in (StudyState.FORWARDING, StudyState.FORWARDED, StudyState.CONFIRMED)
 
 
 def test_only_a_late_instance_amends() -> None:

@@ -1,0 +1,56 @@
+"""What people decide about studies: hold, forward, retry, close."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from dicomnode.completion import Completion
+from dicomnode.errors import ConfigError, PermanentError
+from dicomnode.model import Study
+from dicomnode.store.journal import Journal
+from dicomnode.studies import DECISIONS
+from dicomnode.ways import Way
+
+
+class Reporter(Protocol):
+    """Where the answers go; `user` is who asked."""
+
+    user: str
+
+    def __call__(self, document: dict[str, object]) -> None:
+        """Send one answer."""
+
+
+class Desk:
+    """Carries out `study` commands; each is an event of the study that names the user."""
+
+    def __init__(self, ways: Mapping[str, Way], completion: Completion, journal: Journal) -> None:
+        self._ways = ways
+        self._completion = completion
+        self._journal = journal
+
+    async def command(self, request: Mapping[str, object], report: Reporter) -> int:
+        """Do with one study what is asked; 0 when it was done. Raises DicomnodeError."""
+        fact = next((fact for fact in DECISIONS if fact == request.get("do")), None)
+        if fact is None:
+            raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+        project = request.get("project")
+        study = await asyncio.to_thread(
+            find_study, self._journal, str(request.get("id", "")), None if project is None else str(project)
+        )
+        if study.project not in self._ways:
+            raise ConfigError(f"the configuration has no project {study.project} any more", "put it back")
+        study = await self._completion.decide((study.project, study.study_key), fact, report.user)
+        report({"event": "study", "project": study.project, "study": study.study_key, "state": str(study.state)})
+        return 0
+
+
+def find_study(journal: Journal, prefix: str, project: str | None) -> Study:
+    """The one study whose key or pseudonymous UID begins so (blocking). Raises PermanentError."""
+    found = [study for study in journal.find_study(prefix) if project in (None, study.project)] if prefix else []
+    if len(found) != 1:
+        what = f"{len(found)} studies begin so" if found else "no study begins so"
+        raise PermanentError(what, "dicomnode studies lists them; --project tells those of several projects apart")
+    return found[0]
