@@ -13,7 +13,8 @@ from pydicom.uid import UID
 from dicomnode.cli import explain, markdown
 from dicomnode.deidentify.part10 import IMPLEMENTATION_CLASS as WRITER
 from dicomnode.deidentify.plan import CID_7050, Plan
-from dicomnode.deidentify.rules import CLAIMS, NOT_BUILT
+from dicomnode.deidentify.plan import CLAIMS
+from dicomnode.deidentify.rules import NOT_BUILT
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.deidentify.syntaxes import FORMS
 from dicomnode.dimse.query import FIND, MOVE

@@ -8,7 +8,7 @@ from dicomnode.deidentify import convert, part10
 from dicomnode.deidentify.encoded import PIXEL_DATA, UNDEFINED, Element, Reader, Short, place
 from dicomnode.deidentify.fragments import Fragments, fragments_of, refuse_tables
 from dicomnode.deidentify.gate import Gate
-from dicomnode.deidentify.pixels import check_native
+from dicomnode.deidentify.pixels import check_native, refuse_embedded_overlays
 from dicomnode.deidentify.syntaxes import Form
 from dicomnode.deidentify.treatment import Treatment
 from dicomnode.model import Buffer, Doubt, IdentityEntry, Originals, Reason
@@ -72,6 +72,7 @@ def check_pixels(
     if not split.tag:
         return None
     treatment.judge_pixels(split.tag, split.vr, data, elements)
+    refuse_embedded_overlays(data, elements)
     if split.length != UNDEFINED:
         if form.encapsulated:
             raise Doubt(Reason.PIXEL_STREAM, place((split.tag,)))

@@ -29,6 +29,8 @@ SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, BITS = (
 FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 SUBSAMPLED = {"YBR_FULL_422": 16, "YBR_PARTIAL_422": 16, "YBR_PARTIAL_420": 12}
 """Bits per pixel of three samples of 8 bits each (PS3.3 C.7.6.3.1.2)."""
+FIRST_OVERLAY, BEHIND_OVERLAYS = 0x60000000, 0x61000000
+OVERLAY_BITS, OVERLAY_POSITION, OVERLAY_DATA = 0x0100, 0x0102, 0x3000
 MOST_FRAMES = 1 << 22
 
 Elements: TypeAlias = Sequence[Element]
@@ -93,6 +95,17 @@ def planes(data: Buffer, elements: Sequence[Element]) -> tuple[int, int]:
     if allocated == 1:
         return (pixels + 7) // 8, samples
     return pixels, samples * ((allocated + 7) // 8)
+
+
+def refuse_embedded_overlays(data: Buffer, elements: Sequence[Element]) -> None:
+    """Raises Doubt(SUSPICIOUS_PIXELS) when overlay planes lie in unused bits of the pixels (retired, PS3.3 C.9.2)."""
+    first = bisect_left(elements, (FIRST_OVERLAY,))
+    for tag, _, _, value, stop, _ in elements[first : bisect_left(elements, (BEHIND_OVERLAYS,))]:
+        told = {OVERLAY_BITS: 1, OVERLAY_POSITION: 0}.get(tag & 0xFFFF)
+        if told is None or bytes(data[value:stop]) == told.to_bytes(2, "little"):
+            continue
+        if find(elements, tag & 0xFFFF0000 | OVERLAY_DATA) is None:
+            raise Doubt(Reason.SUSPICIOUS_PIXELS, place((tag,)))
 
 
 def split_pixels(data: Buffer, form: Form) -> tuple[int, int]:

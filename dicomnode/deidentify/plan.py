@@ -18,8 +18,26 @@ if TYPE_CHECKING:
 MEMO = 8192
 """So many steps are remembered per table; more keys than that exist only in hostile input."""
 
-OWN_TEXT = re.compile(r"PS3\.15 [0-9]{4}[a-e] [A-Za-z ]{1,40}|dicomnode rules [0-9a-f]{16}")
+PROFILES = ("Basic Profile", "Basic Profile with exceptions")
+CLAIMS = {
+    "uids": ("113110", "Retain UIDs Option"),
+    "device": ("113109", "Retain Device Identity Option"),
+    "institution": ("113112", "Retain Institution Identity Option"),
+    "patient": ("113108", "Retain Patient Characteristics Option"),
+    "descriptors": ("113105", "Clean Descriptors Option"),
+    "structured": ("113104", "Clean Structured Content Option"),
+    "graphics": ("113103", "Clean Graphics Option"),
+    "full": ("113106", "Retain Full Dates Option"),
+    "modified": ("113107", "Retain Modified Dates Option"),
+    "private": ("113111", "Retain Safe Private Option"),
+}
+"""The code and the words by which an option is claimed."""
+OWN_TEXT = re.compile(
+    r"PS3\.15 20[0-9]{2}[a-e] (?:%s)|dicomnode rules [0-9a-f]{16}"
+    % "|".join(map(re.escape, (*PROFILES, *(text for _, text in CLAIMS.values()))))
+)
 """The values of De-identification Method that are kept from an earlier run."""
+OWN_DIGEST = re.compile(r"dicomnode rules ([0-9a-f]{16})")
 CID_7050 = {
     "113100": "Basic Application Confidentiality Profile",
     "113101": "Clean Pixel Data Option",
@@ -48,7 +66,9 @@ class Action(IntEnum):
     SHIFT moves a DA or DT by the days of its patient; what cannot be moved is in doubt. CLEAN takes the words out of a
     text that may tell who it is about. AGE keeps an AS up to 89 years. PRIVATE is what `Plan.safe` decides.
     CONTENT treats the items as content items or graphic annotations: each as a whole, and some of them go.
-    OVERLAY keeps an element of an overlay plane that marks a region of interest.
+    OVERLAY keeps an element of an overlay plane that marks a region of interest. FORM keeps the values that are what
+    their VR says (`Step.form`) and empties the others; where the image hangs on them they are in doubt. WITHHOLD is a
+    doubt whatever the value.
     """
 
     KEEP = 0
@@ -65,6 +85,8 @@ class Action(IntEnum):
     PRIVATE = 11
     CONTENT = 12
     OVERLAY = 13
+    FORM = 14
+    WITHHOLD = 15
 
 
 class Needle(IntEnum):
@@ -94,6 +116,8 @@ class Step:
     dummy: bytes | None = None
     implicit: bytes | None = None
     reason: str = ""
+    form: str = ""
+    """For FORM: CS, DS, IS or UI, and TEXT for text under VR UN."""
 
 
 def key_of(tag: int, vr: str) -> int:

@@ -10,7 +10,7 @@ from dicomnode.deidentify.encoded import Element
 from dicomnode.deidentify.plan import Action, Plan, Steps
 
 ITEMS_STAY = (Action.KEEP, Action.RECURSE, Action.CONTENT)
-VALUE_STAYS = (Action.KEEP, Action.CHECK, Action.AGE)
+VALUE_STAYS = (Action.KEEP, Action.CHECK, Action.AGE, Action.FORM)
 
 
 def walk(

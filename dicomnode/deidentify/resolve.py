@@ -37,7 +37,13 @@ OVERLAY_PLANE = frozenset([0x0010, 0x0011, 0x0015, 0x0040, 0x0050, 0x0051, 0x010
 CURVE_POINTS = frozenset([0x0005, 0x0010, 0x0020, 0x0103, 0x0104, 0x0105, 0x0110, 0x0112, 0x0114, 0x3000])
 """Elements of overlay and curve groups that hold what is drawn, and neither text nor sound."""
 
-KEEPING = frozenset([Action.KEEP, Action.CHECK, Action.RECURSE, Action.SHIFT, Action.AGE, Action.CONTENT])
+FORMS = frozenset(["CS", "DS", "IS", "UI"])
+ALIKE = frozenset([("US", "SS"), ("SS", "US"), ("OW", "US"), ("OW", "SS"), ("OW", "OB"), ("OB", "OW"), ("OL", "OW")])
+"""The dictionary's VR, and a binary VR that files have for it."""
+PIXELS = frozenset([0x7FE00008, 0x7FE00009, 0x7FE00010])
+KEEPING = frozenset(
+    [Action.KEEP, Action.FORM, Action.WITHHOLD, Action.CHECK, Action.RECURSE, Action.SHIFT, Action.AGE, Action.CONTENT]
+)
 """After these the gate has nothing to look for."""
 
 
@@ -110,6 +116,8 @@ class Resolver:
 
     def _step(self, sop_class: str, node: Node | None, top: bool, tag: int, vr: str) -> Step:
         action, reason = self._action(node, tag, vr)
+        if tag in PIXELS and not top:
+            action, reason = Action.WITHHOLD, "pixel data inside a sequence, of which nobody can say what it shows"
         dummy = implicit = None
         if action is Action.DUMMY:
             action, dummy, implicit = self._dummy(sop_class, tag, vr)
@@ -122,6 +130,7 @@ class Resolver:
             dummy=dummy,
             implicit=implicit,
             reason=reason,
+            form=_form(tag, vr) if action is Action.FORM else "",
         )
 
     def _action(self, node: Node | None, tag: int, vr: str) -> tuple[Action, str]:
@@ -177,9 +186,8 @@ class Resolver:
     def _by_vr(self, node: Node | None, tag: int, vr: str) -> tuple[Action, str]:
         said = dictionary.vr_of(tag)
         if not dictionary.is_known(tag):
-            gone = vr in dictionary.TEXT or vr in ("UN", "OB")
-            kept = Action.RECURSE if vr == "SQ" else Action.KEEP
-            return (Action.REMOVE if gone else kept), "neither in Table E.1-1 nor in the dictionary"
+            kept = Action.RECURSE if vr == "SQ" else Action.REMOVE
+            return kept, "neither in Table E.1-1 nor in the dictionary"
         if "PN" in (vr, said) or vr in dictionary.DATES or said in dictionary.DATES:
             moved = _moved(tag, vr) if "modified" in self._choices.options else None
             if moved is not None:
@@ -188,9 +196,10 @@ class Resolver:
             got = letter("K" if full else PERSON_NAME, None if node is None else node.types.get(tag, ""))
             return _by_letter(got, tag, vr), f"by VR {vr}: {got}"
         if "UI" in (vr, said):
-            if tag in tables.class_uids() and vr in ("UI", "UN"):
-                return Action.KEEP, "a class, transfer syntax or coding scheme"
             return _by_letter("K" if "uids" in self._choices.options else "U", tag, vr), "by VR UI"
+        if (said if said != "UN" else vr) in dictionary.FREE_TEXT and tag not in tables.kept_text():
+            got = letter("X", None if node is None else node.types.get(tag, ""))
+            return _by_letter(got, tag, vr), f"free text by VR {said}: {got}"
         if vr in dictionary.TEXT and said not in dictionary.TEXT and said != "UN":
             return Action.REMOVE, f"text where the dictionary says {said}"
         return _by_letter("K", tag, vr), "not in Table E.1-1"
@@ -272,12 +281,34 @@ def _keep(tag: int, vr: str) -> Action:
     said = dictionary.vr_of(tag)
     if vr == "SQ" or (vr == "UN" and said == "SQ"):
         return Action.RECURSE
-    if (vr == "PN" and said != "PN") or (vr in dictionary.TEXT and said not in dictionary.TEXT and said != "UN"):
+    if said == "SQ" or (vr == "PN" and said != "PN"):
         return Action.REMOVE
+    if vr in dictionary.TEXT and said not in dictionary.TEXT and said != "UN":
+        return Action.REMOVE
+    if not _may_stand_for(tag, vr):
+        return Action.WITHHOLD
     if "AS" in (vr, said):
         return Action.AGE
     dated = vr in dictionary.DATES or said in dictionary.DATES or (tag == TIMEZONE and vr in (said, "UN"))
-    return Action.CHECK if dated else Action.KEEP
+    if dated:
+        return Action.CHECK
+    return Action.FORM if _form(tag, vr) else Action.KEEP
+
+
+def _form(tag: int, vr: str) -> str:
+    """What the values must look like: as the dictionary's VR asks, or the file's; "" where any will do."""
+    said = dictionary.vr_of(tag)
+    if said in FORMS or vr in FORMS:
+        return said if said in FORMS else vr
+    return "TEXT" if vr == "UN" and said in dictionary.TEXT else ""
+
+
+def _may_stand_for(tag: int, vr: str) -> bool:
+    """Whether a value may have this VR where the dictionary says another: either text, or words of the same kind."""
+    said = dictionary.vr_of(tag)
+    if vr == said or "UN" in (vr, said) or (vr in dictionary.TEXT and said in dictionary.TEXT):
+        return True
+    return (said, vr) in ALIKE or vr in dictionary.vrs_of(tag)
 
 
 def _override(action: Action, tag: int, vr: str) -> Action:

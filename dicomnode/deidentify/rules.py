@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from dicomnode.deidentify import suspicious
-from dicomnode.deidentify.plan import CID_7050, Action, Methods, Plan, Shift
+from dicomnode.deidentify.plan import CID_7050, CLAIMS, Action, Methods, Plan, Shift
 from dicomnode.deidentify.private import SafePrivate
 from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
 from dicomnode.deidentify.reading import Document, Node, nearest
 from dicomnode.deidentify.resolve import Choices, Resolver
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 
-METHOD = 3
+METHOD = 4
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
 KEYS = ("profile", "options", "dates", "templates", "attributes", "withhold", "accept", "suspicious_pixels")
 ACTIONS = {
@@ -30,17 +30,6 @@ NOT_BUILT = {
     "clean_descriptors": "descriptions are removed; keep a single one under attributes",
 }
 """Options whose cleaning this version cannot do, and what happens without them."""
-CLAIMS = {
-    "uids": ("113110", "Retain UIDs Option"),
-    "device": ("113109", "Retain Device Identity Option"),
-    "institution": ("113112", "Retain Institution Identity Option"),
-    "patient": ("113108", "Retain Patient Characteristics Option"),
-    "structured": ("113104", "Clean Structured Content Option"),
-    "graphics": ("113103", "Clean Graphics Option"),
-    "full": ("113106", "Retain Full Dates Option"),
-    "modified": ("113107", "Retain Modified Dates Option"),
-    "private": ("113111", "Retain Safe Private Option"),
-}
 MODIFIED = "retain_longitudinal_modified_dates"
 SHIFTS = {"days": 1, "weeks": 7}
 LEAST_RANGE, MOST_RANGE = 30, 36500

@@ -1,4 +1,4 @@
-"""Defined terms of code strings that are also names of people: body parts (PS3.16 Annex L) and image types (PS3.3)."""
+"""Defined terms of code strings: those that are also names of people, and modalities (PS3.16 Annex L, PS3.3)."""
 
 from __future__ import annotations
 
@@ -19,3 +19,13 @@ RCBV MTT TTP DENSITY ATTENUATION REFERENCE RESAMPLED FUSED AVERAGE MAXIMUM MINIM
 STROKE PROFILE REST STRESS DELAYED FIRST MAP MASK NATIVE SLICE LABEL GRAY CARDIAC VASCULAR TARGET
 """
 TERMS = frozenset(term.encode("ascii").lower() for term in (BODY_PARTS + IMAGE_TYPES).split())
+
+MODALITIES = frozenset(
+    """
+    ANN AR ASMT AU BDUS BI BMD CFM CR CS CT CTPROTOCOL DD DF DG DM DMS DOC DS DX EC ECG EEG EMG EOG EPS ES EM FA FID FS
+    GM HC HD IO IOL IVOCT IVUS KER KO LEN LP LS M3D MA MG MR MS NM OAM OCT OP OPM OPR OPT OPTBSV OPTENF OPV OSS OT PA
+    PHOTO PLAN POS PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM
+    SMR SR SRF ST STAIN STEREO TEXTUREMAP TG US VA VF VIDD XA XAPROTOCOL XC
+    """.split()  # noqa: SIM905
+)
+"""Modality (0008,0060): the defined terms, retired ones too (PS3.3 C.7.3.1.1.1)."""

@@ -8,20 +8,23 @@ from dataclasses import dataclass, replace
 
 from dicomnode.deidentify import content, dates, rewrite, values
 from dicomnode.deidentify.concepts import concepts
-from dicomnode.deidentify.encoded import UN, Element, is_undefined, place, vr_code
+from dicomnode.deidentify.encoded import PIXEL_TAGS, UN, Element, is_undefined, place, vr_code
 from dicomnode.deidentify.gate import Gate
 from dicomnode.deidentify.pixels import find, text_of, value_of
-from dicomnode.deidentify.plan import Action, Needle, Plan, Step, Steps
+from dicomnode.deidentify.plan import OWN_DIGEST, Action, Needle, Plan, Step, Steps
 from dicomnode.deidentify.pseudonyms import Pseudonyms
 from dicomnode.deidentify.remaining import walk
 from dicomnode.deidentify.standard import dictionary
+from dicomnode.deidentify.terms import MODALITIES
 from dicomnode.model import Buffer, Doubt, IdentityEntry, Originals, Reason, Received
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 CHARACTER_SET, MODALITY, PATIENT_ID = 0x00080005, 0x00080060, 0x00100020
 DATES = {vr_code(vr): vr for vr in ("DA", "TM", "DT")}
+LO = vr_code("LO")
 PADDING = b" \0"
 FIRST_PRIVATE_DATA = 0x1000
+NO_NEEDLE = Needle.NONE
 REMOVED, METHOD, METHOD_CODES, LONGITUDINAL = 0x00120062, 0x00120063, 0x00120064, 0x00280303
 KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
     Action.KEEP,
@@ -33,6 +36,9 @@ KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
     Action.RECURSE,
     Action.CHECK,
 )
+FORM, WITHHOLD = Action.FORM, Action.WITHHOLD
+FORMED = values.FORMED
+IMAGE_GROUP = 0x0028
 SHIFT, AGE, PRIVATE, CONTENT, OVERLAY = Action.SHIFT, Action.AGE, Action.PRIVATE, Action.CONTENT, Action.OVERLAY
 
 
@@ -74,6 +80,7 @@ class Treatment:
         self._implicit = implicit
         self._steps = NO_STEPS
         self._character_set = b""
+        self._character_sets: set[bytes] = set()
         self._patient_hash = ""
         self._days = 0
         self._treated: list[tuple[bytes, Sequence[Element]]] = []
@@ -81,7 +88,7 @@ class Treatment:
     def head(self, data: bytes, elements: list[Element]) -> list[bytes]:
         """The clean elements before the pixel data, the declaration of what was done among them."""
         self._identify(data, elements)
-        self._character_set = value_of(data, elements, CHARACTER_SET) or b""
+        self._character_set = self._checked(value_of(data, elements, CHARACTER_SET) or b"", ())
         first, second = bisect_left(elements, (REMOVED,)), bisect_left(elements, (LONGITUDINAL,))
         out: list[bytes] = []
         written = self._declared(data, elements), self._longitudinal()
@@ -140,20 +147,35 @@ class Treatment:
     def _sent_uid(self, elements: list[Element], tag: int, original: str) -> str:
         element = find(elements, tag)
         action = self._steps[tag << 16 | element[1]].action if element else REMOVE
-        if action not in (KEEP, UID):
+        if action not in (KEEP, FORM, UID):
             raise Doubt(Reason.NOT_ACCEPTED, place((tag,)))
         return self._pseudonyms.uid(original) if action is UID else original
 
+    def _checked(self, character_set: bytes, path: tuple[int, ...]) -> bytes:
+        """A Specific Character Set of which every term is defined; Doubt(CHARACTER_SET) otherwise."""
+        if character_set not in self._character_sets:
+            try:
+                values.encodings_of(character_set.decode("latin-1"))
+            except Doubt:
+                raise Doubt(Reason.CHARACTER_SET, place((*path, CHARACTER_SET))) from None
+            self._character_sets.add(character_set)
+            self.gate.character_set(character_set)
+        return character_set
+
     def _sent_modality(self, data: bytes, elements: list[Element]) -> str:
         element = find(elements, MODALITY)
-        kept = element is not None and self._steps[MODALITY << 16 | element[1]].action is KEEP
-        return text_of(data, elements, MODALITY) if kept else ""
+        kept = element is not None and self._steps[MODALITY << 16 | element[1]].action in (KEEP, FORM)
+        modality = text_of(data, elements, MODALITY) if kept else ""
+        return modality if modality in MODALITIES else ""
 
     # what is declared
 
     def _declared(self, data: bytes, elements: list[Element]) -> bytes:
         """(0012,0062), (0012,0063) and (0012,0064), which continue what stood there."""
-        text = self._plan.declared_text(text_of(data, elements, METHOD)).encode("ascii")
+        previous = text_of(data, elements, METHOD)
+        text = self._plan.declared_text(previous).encode("ascii")
+        for digest in OWN_DIGEST.findall(previous):
+            self.gate.keep[LO](digest.encode("ascii"))
         codes = self._plan.declared_codes(rewrite.dcm_codes(data, elements, METHOD_CODES), self._implicit)
         written = rewrite.new(REMOVED, b"CS", b"YES", self._implicit) + rewrite.new(METHOD, b"LO", text, self._implicit)
         return written + (rewrite.new(METHOD_CODES, b"SQ", codes, self._implicit) if codes else b"")
@@ -181,7 +203,17 @@ class Treatment:
                     raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
                 keep[vr](data[value:stop])
                 continue
-            if step.action is PRIVATE:
+            if step.action is FORM and items is None and not (stop - start & 1):
+                raw = data[value:stop]
+                if raw in FORMED[step.form] or values.is_formed(raw, step.form):
+                    keep[vr](raw)
+                    continue
+            written: list[bytes] | None
+            if step.action is REMOVE:
+                if items is not None or step.needle is not NO_NEEDLE:
+                    self._note(data, element, step, steps, level.character_set)
+                written = []
+            elif step.action is PRIVATE:
                 written = self._private(level, element, elements, step)
             elif step.action is OVERLAY:
                 written = self._overlay(level, element, elements)
@@ -203,7 +235,7 @@ class Treatment:
         action = step.action
         if action is CONTENT and items:
             return self._content(level, element)
-        if action in (KEEP, RECURSE, CONTENT) or (action is DUMMY and step.dummy is None):
+        if action is RECURSE or action is KEEP or action is CONTENT or (action is DUMMY and step.dummy is None):
             if items is None and value == stop:
                 return None
             return self._sequence(level, element)
@@ -214,9 +246,9 @@ class Treatment:
             return self._uids(level, element, step)
         if action is SHIFT or action is AGE:
             return self._reduced(level, element, action)
+        if action is FORM or action is WITHHOLD:
+            return self._formed(level, element, step)
         self._note(level.data, element, step, level.steps, level.character_set)
-        if action is REMOVE:
-            return []
         if action is EMPTY:
             return None if value == stop else [rewrite.header(level.data, element, level.implicit, 0)]
         if action is PSEUDONYM:
@@ -262,7 +294,7 @@ class Treatment:
                 continue
             own = inner if tree is content.NO_TREE else replace(inner, steps=tree.steps(begin, inner.steps))
             if elements and elements[0][0] <= CHARACTER_SET:
-                own = own.under(value_of(data, elements, CHARACTER_SET))
+                own = own.under(self._checked(value_of(data, elements, CHARACTER_SET) or b"", path))
             different = self._level(own, first, end, elements, out)
             changed = changed or different
             parts += rewrite.item(data, begin, first, end, out, different)
@@ -295,6 +327,17 @@ class Treatment:
             return None
         return rewrite.value(level.data, element, level.implicit, sent)
 
+    def _formed(self, level: Level, element: Element, step: Step) -> list[bytes]:
+        """Values that are not what their VR says are emptied, unless the image hangs on them."""
+        tag, _, _, value, stop, items = element
+        if tag in PIXEL_TAGS:
+            raise Doubt(Reason.PIXEL_STREAM, place((*level.path, tag)))
+        if step.action is WITHHOLD or items is not None or step.form == "TEXT" or tag >> 16 == IMAGE_GROUP:
+            raise Doubt(Reason.WRONG_VR, place((*level.path, tag)))
+        kept = values.well_formed(level.data[value:stop], step.form)
+        self.gate.keep[element[1]](kept)
+        return rewrite.value(level.data, element, level.implicit, kept.rstrip(PADDING))
+
     def _private(self, level: Level, element: Element, elements: Sequence[Element], step: Step) -> list[bytes] | None:
         """A private element: it stays where the plan knows it as safe, with the creator of its block."""
         assert self._plan.safe is not None
@@ -321,7 +364,8 @@ class Treatment:
             return None
         for one, other in zip(received, sent, strict=True):
             if one != other:
-                self.gate.original(step.needle, tag, one.encode("latin-1"), b"")
+                if step.needle is not Needle.NONE:
+                    self.gate.original(step.needle, tag, one.encode("latin-1"), b"")
                 self._enter(step, one, other)
         written = "\\".join(sent).encode("ascii")
         return rewrite.value(level.data, element, level.implicit, written + b"\0" * (len(written) % 2))

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pydicom import charset
 from pydicom._uid_dict import UID_dictionary
 
+from dicomnode.deidentify.standard import dictionary
 from dicomnode.deidentify.standard.replacements import DUMMIES
 from dicomnode.model import Doubt, Reason
 
@@ -26,6 +27,16 @@ OFFSET = re.compile(r"-(?:0[0-9]|1[01])[0-5][0-9]|-1200|\+(?:0[0-9]|1[0-3])[0-5]
 AGE = re.compile(r"([0-9]{1,3})([DWMY])")
 OLDEST = 89
 """Years; who is older belongs to a group so small that the age alone can tell who it is."""
+FORMS = {
+    "CS": re.compile(rb"[A-Z0-9_ ]{0,16}"),
+    "IS": re.compile(rb"(?=.{0,16}\Z) *[+-]?[0-9]*(\.0*)? *"),
+    "DS": re.compile(rb"(?=.{0,40}\Z) *[+-]?([0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?|(?i:nan|inf|infinity)) *"),
+    "UI": re.compile(rb"[0-9.]{0,64}"),
+    "TEXT": re.compile(rb"[^\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]*"),
+}
+"""What each value of a VR may consist of (PS3.5 section 6.2); numbers may be longer than the standard allows, as many
+are. TEXT is text under another VR: without control characters other than those of text, and so without items."""
+MOST_FORMED, LONGEST_FORMED = 65536, 64
 DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -36,7 +47,7 @@ def dummy(vr: str) -> bytes:
 
 def is_well_known_uid(value: str) -> bool:
     """Whether the standard registers the UID itself (PS3.6 Annex A): classes, syntaxes, frames of reference."""
-    return value.startswith(STANDARD_ROOT) and value in UID_dictionary
+    return value.startswith(STANDARD_ROOT) and (value in UID_dictionary or value in dictionary.storage_classes())
 
 
 def is_uid(value: str) -> bool:
@@ -154,6 +165,26 @@ def is_readable_date(value: bytes, vr: str) -> bool:
     return all(not text or CHECKS[vr](text) for text in texts)
 
 
+def is_formed(value: bytes, form: str) -> bool:
+    """Whether every value is what a VR (`FORMS`) can have; short ones are remembered in FORMED."""
+    if well_formed(value, form) != value:
+        return False
+    if len(value) <= LONGEST_FORMED:
+        known = FORMED[form]
+        if len(known) >= MOST_FORMED:
+            known.clear()
+        known.add(value)
+    return True
+
+
+def well_formed(value: bytes, form: str) -> bytes:
+    """The same, values emptied that are not what the VR can have."""
+    matches = FORMS[form].fullmatch
+    parts = value.split(b"\\")
+    kept = [part if matches(part.rstrip(b" \0")) else b"" for part in parts]
+    return value if kept == parts else b"\\".join(kept)
+
+
 def capped_ages(value: bytes) -> bytes:
     """An AS, several of them one by one: more than 89 years become 090Y, what is no age is emptied; without padding.
 
@@ -164,6 +195,8 @@ def capped_ages(value: bytes) -> bytes:
     return "\\".join(capped).encode("ascii")
 
 
+FORMED: dict[str, set[bytes]] = {form: set() for form in FORMS}
+"""Values that were seen to be well formed."""
 CHECKS: dict[str, Callable[[str], bool]] = {
     "DA": lambda text: len(text) >= 8 and parse_date(text) is not None,
     "TM": is_time,

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 
 import oracle_content
 import oracle_dates
+import oracle_forms
 import oracle_private
 import pydicom._uid_dict
 from oracle_content import Item
 from oracle_dummies import dummy_item, dummy_value, replacements
 from oracle_facts import (
     STRINGS,
-    class_uids,
     dictionary_vr,
     digits,
     effective_vr,
@@ -28,6 +28,7 @@ from oracle_facts import (
     in_dictionary,
     is_sequence,
     items_of,
+    kept_text,
     text_of,
     types_of,
     under,
@@ -115,6 +116,8 @@ class Oracle:
                 verdict = "items"
             if verdict == "K" and "AS" in (vr, dictionary_vr(tag)):
                 verdict = "age"
+            if verdict == "K" and not tag.is_private:
+                raw = oracle_forms.checked(raw, vr, dictionary_vr(tag))
             if verdict == "K":
                 cleaned._dict[tag] = raw
             elif verdict == "items":
@@ -195,9 +198,7 @@ class Oracle:
 
     def _by_vr(self, tag: BaseTag, vr: str, path: str) -> str:
         if not in_dictionary(tag):
-            if vr == "SQ":
-                return "items"
-            return "X" if vr in [*STRINGS, "UN", "OB"] else "K"
+            return "items" if vr == "SQ" else "X"
         said = dictionary_vr(tag)
         if vr == "PN" or said == "PN":
             return under("X/Z/D", self._type(path, tag))
@@ -207,9 +208,9 @@ class Oracle:
             kept = "retain_longitudinal_full_dates" in self.options
             return under("K" if kept else "X/Z/D", self._type(path, tag))
         if vr == "UI" or said == "UI":
-            if digits(tag) in class_uids() and vr in ("UI", "UN"):
-                return "K"
             return "K" if "retain_uids" in self.options else "U"
+        if {said if said != "UN" else vr} & {"LT", "ST", "UC", "UR", "UT"} and digits(tag) not in kept_text():
+            return under("X", self._type(path, tag))
         return "K"
 
     def _fitting(self, verdict: str, tag: BaseTag, vr: str) -> str:
@@ -222,6 +223,8 @@ class Oracle:
                 return "items" if vr in ("SQ", "UN") else "X"
             return "U" if vr in ("UI", "UN") else "X"
         if verdict == "K" and not is_sequence(tag, vr):
+            if said == "SQ":
+                return "X"
             if vr == "PN" and said != "PN":
                 return "X"
             if vr in STRINGS and said not in [*STRINGS, "UN"]:
@@ -279,7 +282,7 @@ class Oracle:
         return replaced.encode() + b"\0" * (len(replaced) % 2) if vr == "UN" else replaced
 
     def uid(self, original: str) -> str:
-        if not original or original in pydicom._uid_dict.UID_dictionary:
+        if not original or original in pydicom._uid_dict.UID_dictionary or types_of(original) is not None:
             return original
         digest = hmac.new(self.key, b"uid\0" + original.encode(), hashlib.sha256).digest()
         fields = bytearray(digest[:16])

@@ -53,8 +53,8 @@ def additions() -> dict[str, dict[str, str]]:
 
 
 @cache
-def class_uids() -> set[str]:
-    return {row["tag"] for row in facts("class_uids.csv")}
+def kept_text() -> set[str]:
+    return {row["tag"] for row in facts("kept_text.csv")}
 
 
 @cache
@@ -105,6 +105,8 @@ def find_row(tag: BaseTag) -> dict[str, str] | None:
         return table()[digits(tag)]
     if digits(tag) in own:
         return own[digits(tag)]
+    if tag.group >> 8 == 0x7F and tag.group != 0x7FE0:
+        return own["7Fxxxxxx"]
     if tag.group >> 8 == 0x50:
         return table()["50xxxxxx"]
     if tag.group >> 8 == 0x60:

@@ -188,7 +188,7 @@ WITHHELD = {
     "no rows": (data_set(*image()[2:], PIXELS), Reason.PIXEL_LENGTH, "(0028,0010)"),
     "frames are no number": (
         data_set(*image()[:-1], element(0x00280008, "IS", "1A"), PIXELS),
-        Reason.PIXEL_LENGTH,
+        Reason.WRONG_VR,
         "(0028,0008)",
     ),
     "native with fragments": (data_set(*image(), fragments(b"ab")), Reason.PIXEL_STREAM, "(7FE0,0010)"),

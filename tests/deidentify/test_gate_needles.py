@@ -11,12 +11,14 @@ from building import (
     JPEG_LS,
     SC,
     STUDY,
+    clean,
     data_set,
     doubt_of,
     element,
     fragments,
     image,
     item,
+    output,
     sequence,
 )
 from compare import BASIC, KEYS, ORIGIN, plan_of
@@ -210,7 +212,9 @@ def test_defined_terms_that_are_names() -> None:
 
 
 def test_an_original_uid_under_an_attribute_for_classes() -> None:
-    assert verdict(STUDY, tag=0x0008001A, vr="UI") is not None
+    data = data_set(element(0x0008001A, "UI", STUDY))
+    assert doubt_of(data) is None
+    assert STUDY.encode() not in output(clean(data))
 
 
 def test_values_that_the_rules_keep_are_no_needles() -> None:

@@ -31,7 +31,7 @@ DAMAGED = {
     "MR_small_padded.dcm": Reason.PIXEL_LENGTH,
     "MR_truncated.dcm": Reason.TRUNCATED,
     "SC_rgb_jpeg.dcm": Reason.UNKNOWN_VR,
-    "badVR.dcm": Reason.PIXEL_LENGTH,
+    "badVR.dcm": Reason.WRONG_VR,
     "bad_sequence.dcm": Reason.BAD_UID,
     "emri_small_jpeg_2k_lossless_too_short.dcm": Reason.TRUNCATED,
     "rtdose_expb.dcm": Reason.TRANSFER_SYNTAX,

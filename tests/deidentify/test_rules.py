@@ -134,7 +134,7 @@ def test_options_are_declared(tmp_path: Path) -> None:
     assert plan.methods.longitudinal == "UNMODIFIED"
     assert plan.dates == "full"
     assert plan.retain_uids
-    assert step(plan, 0x0020000D, "UI") is Action.KEEP
+    assert step(plan, 0x0020000D, "UI") is Action.FORM
     assert step(plan, 0x00080020, "DA") is Action.CHECK
     assert step(plan, 0x00100030, "DA") is Action.EMPTY
 

@@ -33,6 +33,8 @@ OPTIONS = {
     "clean_structured_content": "structured",
     "clean_graphics": "graphics",
 }
+BY_VR = ("PN", "DA", "TM", "DT", "LT", "ST", "UC", "UR", "UT")
+"""VRs that are not kept of attributes that neither the table nor this project's files name."""
 PRIVATE = "(gggg,eeee) where gggg is odd"
 
 NEW_VRS = {
@@ -69,6 +71,12 @@ def _attribute(tag: str, name: str) -> tuple[str, str]:
     return "".join(word[0].upper() + word[1:] for word in words), NEW_VRS.get(tag, "")
 
 
+def _read(name: str) -> list[dict[str, str]]:
+    """A file of this project's own."""
+    with (HERE / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def table(source: Path) -> dict[int, bool]:
     """Write table.csv; returns the tags, and whether the treatment depends on the Type."""
     rows = []
@@ -83,7 +91,11 @@ def table(source: Path) -> dict[int, bool]:
             if re.fullmatch("[0-9A-F]{8}", tag):
                 dependent[int(tag, 16)] = row["basic"] not in ("U", "D")
     _write("table.csv", ("tag", "keyword", "vr", "basic", "options", "retired", "name"), rows)
-    return dependent
+    own = {row["tag"]: row["code"] for row in _read("additions.csv")} | {
+        row["tag"]: "K" for row in _read("kept_text.csv")
+    }
+    numbers = {int(tag, 16): code not in ("U", "D", "K") for tag, code in own.items() if "x" not in tag}
+    return dependent | {tag: needed for tag, needed in numbers.items() if DicomDictionary[tag][0] != "SQ"}
 
 
 def types(folder: Path, dependent: dict[int, bool]) -> None:
@@ -102,7 +114,7 @@ def types(folder: Path, dependent: dict[int, bool]) -> None:
             tag = keyword_dict.get(attribute["keyword"])
             if tag is None or attribute["type"] not in ("1", "1C", "2", "2C"):
                 continue
-            if dependent.get(tag, DicomDictionary[tag][0] in ("PN", "DA", "TM", "DT")):
+            if dependent.get(tag, DicomDictionary[tag][0] in BY_VR):
                 path = "/".join(f"{keyword_dict[keyword]:08X}" for keyword in attribute["path"])
                 rows.append((module, path, f"{tag:08X}", attribute["type"], attribute["keyword"]))
     used = {row[0] for row in rows}

@@ -14,6 +14,8 @@ from dicomnode.deidentify.standard.tables import retired_classes, rows
 
 TEXT = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
 """Value representations that are character strings (PS3.5 section 6.2)."""
+FREE_TEXT = frozenset(["LT", "ST", "UC", "UR", "UT"])
+"""Of these, the VRs for texts that people write, and for addresses."""
 DATES = frozenset(["DA", "TM", "DT"])
 SEVERAL = {"US or SS": "US", "OB or OW": "OW", "US or SS or OW": "US", "US or OW": "US", "NONE": "UN"}
 
@@ -30,6 +32,14 @@ def vr_of(tag: int) -> str:
         row = rows().get(f"{tag:08X}")
         return row.vr if row is not None and row.vr else "UN"
     return SEVERAL.get(vr, vr)
+
+
+def vrs_of(tag: int) -> frozenset[str]:
+    """All VRs that the dictionary gives an attribute."""
+    try:
+        return frozenset(datadict.dictionary_VR(tag).split(" or "))
+    except KeyError:
+        return frozenset([vr_of(tag)])
 
 
 def keyword_of(tag: int) -> str:

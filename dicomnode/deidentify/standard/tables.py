@@ -75,6 +75,8 @@ def row_of(tag: int) -> Row | None:
     """The row that rules an attribute of an even group, repeating groups included."""
     digits = f"{tag:08X}"
     found = rows().get(digits) or additions().get(digits)
+    if found is None and digits[:2] == "7F" and digits[2:4] != "E0":
+        return additions()["7Fxxxxxx"]
     if found is None and digits[0] in "56" and digits[1] == "0":
         wide = f"{digits[:2]}xx"
         by_element, others = wide + digits[4:], wide + "xxxx"
@@ -92,6 +94,12 @@ def needles() -> dict[int, str]:
 def class_uids() -> frozenset[int]:
     """Attributes of VR UI whose values are SOP classes, transfer syntaxes or coding schemes."""
     return frozenset(int(record["tag"], 16) for record in read("class_uids.csv"))
+
+
+@cache
+def kept_text() -> frozenset[int]:
+    """Attributes of a VR for free text that no person fills, and that stay."""
+    return frozenset(int(record["tag"], 16) for record in read("kept_text.csv"))
 
 
 @cache
