@@ -205,6 +205,11 @@ def date_forms(year: str, month: str, day: str) -> Iterable[str]:
     if 1 <= int(month) <= 12:
         for name in {MONTHS[int(month) - 1], MONTHS[int(month) - 1][:3]}:
             yield from _named(year, name, {day, short_day})
+            yield from _named(year, name, [short_day + _ordinal(int(day))])
+
+
+def _ordinal(day: int) -> str:
+    return "th" if 10 < day < 14 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
 
 
 def _named(year: str, name: str, days: Iterable[str]) -> Iterable[str]:

@@ -32,10 +32,8 @@ CLAIMS = {
     "private": ("113111", "Retain Safe Private Option"),
 }
 """The code and the words by which an option is claimed."""
-OWN_TEXT = re.compile(
-    r"PS3\.15 20[0-9]{2}[a-e] (?:%s)|dicomnode rules [0-9a-f]{16}"
-    % "|".join(map(re.escape, (*PROFILES, *(text for _, text in CLAIMS.values()))))
-)
+_CLAIMED = "|".join(map(re.escape, (*PROFILES, *(text for _, text in CLAIMS.values()))))
+OWN_TEXT = re.compile(rf"PS3\.15 20[0-9]{{2}}[a-e] (?:{_CLAIMED})|dicomnode rules [0-9a-f]{{16}}")
 """The values of De-identification Method that are kept from an earlier run."""
 OWN_DIGEST = re.compile(r"dicomnode rules ([0-9a-f]{16})")
 CID_7050 = {
