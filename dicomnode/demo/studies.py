@@ -1,4 +1,7 @@
-"""The studies of the demonstration: real files that pydicom brings, and two instances that must be withheld."""
+"""The studies of the demonstration: real files that pydicom brings, and instances that must be withheld.
+
+Ultrasound and secondary captures are: whoever looks at them may read the name in the picture.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,14 @@ FETCHED: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("CR, three series", ("dicomdirtests/77654033/CR*/*",)),
     ("MR, three series", ("dicomdirtests/98892003/MR700/*", "dicomdirtests/98892003/MR[12]/*")),
     ("CT, JPEG 2000", ("J2K_pixelrep_mismatch.dcm",)),
+    ("CT, JPEG 2000 lossy", ("693_J2KI.dcm",)),
     ("MR, JPEG-LS", ("MR_small_jpeg_ls_lossless.dcm",)),
     ("US, JPEG 2000", ("examples_rgb_color.dcm", "examples_jpeg2k.dcm")),
     ("US, 30 frames, JPEG", ("examples_ybr_color.dcm",)),
     ("US, palette color", ("examples_palette.dcm",)),
     ("SC, JPEG and RLE", ("SC_rgb_dcmtk_*.dcm", "SC_rgb_rle_2frame.dcm", "SC_rgb_jpeg_dcmtk.dcm")),
     ("RT plan", ("rtplan.dcm",)),
-    ("RT dose, 15 frames", ("rtdose.dcm",)),
+    ("RT dose, 15 frames, RLE", ("rtdose_rle.dcm",)),
     ("RT structure set", ("rtstruct.dcm",)),
     ("SR", ("reportsi.dcm",)),
     ("SR, patient called Test", ("test-SR.dcm",)),

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import dicomnode
+from dicomnode.deidentify import suspicious
 
 WITHHELD = "(withheld)"
 NOT_OURS = ("demo",)  # rooms whose texts hold invented patients
@@ -34,12 +35,14 @@ _shapes = re.compile(
 
 @cache
 def vocabulary() -> frozenset[str]:
-    """Every word in the string literals of the package, and in the system's error texts; case counts."""
+    """Every word in the package's string literals, names of pixel rules and the system's error texts; case counts."""
     root = Path(dicomnode.__file__).parent
     words: set[str] = set()
     for file in root.rglob("*.py"):
         if file.relative_to(root).parts[0] not in NOT_OURS:
             words.update(_literal_words(file.read_text(encoding="utf-8")))
+    for rule in suspicious.default().rules:
+        words.update(_word.findall(rule.name))
     for number in errno.errorcode:
         words.update(_word.findall(os.strerror(number)))
     return frozenset(words)

@@ -151,6 +151,11 @@ attributes:
   StudyDescription: empty
 withhold: [SecondaryCaptureImageStorage, 1.2.840.10008.5.1.4.1.1.2]
 accept: [EncapsulatedPDFStorage]
+suspicious_pixels:
+  off: [ultrasound, dose-sheet]
+  accept: [SecondaryCaptureImageStorage]
+  rules:
+    ours: {reason: it was here, when: [{ImageType: {matches: ['^X'], not_in: [Y]}, Modality: {present: false}}]}
 """
 
 LISTENER = Target("listener", conversations, listen, mutated)
