@@ -154,14 +154,15 @@ class Gate:
 
     def check_raw(self, parts: list[memoryview]) -> None:
         """Search bytes of compressed frames, one part behind the other; raises Doubt(RESIDUE). Empties the list."""
-        for part in parts:
-            data = self._behind + bytes(part)
-            runs = _runs(data)
-            self._behind = data[-BEHIND:]
-            if runs:
-                self._in_segment = True
-                self._search(SEPARATOR.join(runs).lower(), True, self._patterns(), LEAST_IN_FRAMES)
-                self._in_segment = False
+        if not parts:
+            return
+        data = b"".join([self._behind, *parts])
+        self._behind = data[-BEHIND:]
+        runs = _runs(data)
+        if runs:
+            self._in_segment = True
+            self._search(SEPARATOR.join(runs).lower(), True, self._patterns(), LEAST_IN_FRAMES)
+            self._in_segment = False
         parts.clear()
 
     def _patterns(self) -> list[tuple[Original, Patterns]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from dicomnode.deidentify import content, dates, rewrite, values
 from dicomnode.deidentify.concepts import concepts
+from dicomnode.deidentify.declaration import LONGITUDINAL, REMOVED, declared, digests_before, longitudinal
 from dicomnode.deidentify.encoded import PIXEL_TAGS, UN, Element, is_undefined, place, vr_code
 from dicomnode.deidentify.gate import Gate
+from dicomnode.deidentify.level import NO_STEPS, Level
 from dicomnode.deidentify.pixels import find, text_of, value_of
-from dicomnode.deidentify.plan import OWN_DIGEST, Action, Needle, Plan, Step, Steps
+from dicomnode.deidentify.plan import Action, Needle, Plan, Step, Steps
 from dicomnode.deidentify.pseudonyms import Pseudonyms
 from dicomnode.deidentify.remaining import walk
 from dicomnode.deidentify.standard import dictionary
@@ -25,7 +26,6 @@ LO = vr_code("LO")
 PADDING = b" \0"
 FIRST_PRIVATE_DATA = 0x1000
 NO_NEEDLE = Needle.NONE
-REMOVED, METHOD, METHOD_CODES, LONGITUDINAL = 0x00120062, 0x00120063, 0x00120064, 0x00280303
 KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
     Action.KEEP,
     Action.REMOVE,
@@ -40,30 +40,6 @@ FORM, WITHHOLD = Action.FORM, Action.WITHHOLD
 FORMED = values.FORMED
 IMAGE_GROUP = 0x0028
 SHIFT, AGE, PRIVATE, CONTENT, OVERLAY = Action.SHIFT, Action.AGE, Action.PRIVATE, Action.CONTENT, Action.OVERLAY
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """Where elements stand: the bytes, the steps and character set that hold there, their encoding, the path."""
-
-    data: bytes
-    steps: Steps
-    character_set: bytes
-    implicit: bool
-    path: tuple[int, ...]
-    tree: content.Tree = content.NO_TREE
-    """What was decided about the content items of this level and below."""
-
-    def under(self, character_set: bytes | None) -> Level:
-        """The same with a character set of its own."""
-        return replace(self, character_set=character_set) if character_set else self
-
-
-def _never(*_: object) -> Step:
-    raise Doubt(Reason.INTERNAL)
-
-
-NO_STEPS: Steps = Steps(_never, lambda tag: NO_STEPS)
 
 
 class Treatment:
@@ -91,10 +67,12 @@ class Treatment:
         self._character_set = self._checked(value_of(data, elements, CHARACTER_SET) or b"", ())
         first, second = bisect_left(elements, (REMOVED,)), bisect_left(elements, (LONGITUDINAL,))
         out: list[bytes] = []
-        written = self._declared(data, elements), self._longitudinal()
-        for begin, end, declared in ((0, first, written[0]), (first, second, written[1])):
+        for digest in digests_before(data, elements):
+            self.gate.keep[LO](digest)
+        written = declared(self._plan, data, elements, self._implicit), longitudinal(self._plan, self._implicit)
+        for begin, end, own in ((0, first, written[0]), (first, second, written[1])):
             self._top_level(data, elements[begin:end], out)
-            out.append(declared)
+            out.append(own)
         self._top_level(data, elements[second:], out)
         self.modality = self._sent_modality(data, elements)
         return out
@@ -167,21 +145,6 @@ class Treatment:
         kept = element is not None and self._steps[MODALITY << 16 | element[1]].action in (KEEP, FORM)
         modality = text_of(data, elements, MODALITY) if kept else ""
         return modality if modality in MODALITIES else ""
-
-    # what is declared
-
-    def _declared(self, data: bytes, elements: list[Element]) -> bytes:
-        """(0012,0062), (0012,0063) and (0012,0064), which continue what stood there."""
-        previous = text_of(data, elements, METHOD)
-        text = self._plan.declared_text(previous).encode("ascii")
-        for digest in OWN_DIGEST.findall(previous):
-            self.gate.keep[LO](digest.encode("ascii"))
-        codes = self._plan.declared_codes(rewrite.dcm_codes(data, elements, METHOD_CODES), self._implicit)
-        written = rewrite.new(REMOVED, b"CS", b"YES", self._implicit) + rewrite.new(METHOD, b"LO", text, self._implicit)
-        return written + (rewrite.new(METHOD_CODES, b"SQ", codes, self._implicit) if codes else b"")
-
-    def _longitudinal(self) -> bytes:
-        return rewrite.new(LONGITUDINAL, b"CS", self._plan.methods.longitudinal.encode("ascii"), self._implicit)
 
     # the elements
 
@@ -292,7 +255,7 @@ class Treatment:
             if tree.goes(begin):
                 changed = True
                 continue
-            own = inner if tree is content.NO_TREE else replace(inner, steps=tree.steps(begin, inner.steps))
+            own = inner if tree is content.NO_TREE else inner.ruled(tree.steps(begin, inner.steps))
             if elements and elements[0][0] <= CHARACTER_SET:
                 own = own.under(self._checked(value_of(data, elements, CHARACTER_SET) or b"", path))
             different = self._level(own, first, end, elements, out)
