@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from dicomnode.deidentify.encoded import SQ, UN, Element, vr_code
-from dicomnode.deidentify.plan import Action, Needle, Step
+from dicomnode.deidentify.plan import MEMO, Action, Needle, Step
 from dicomnode.deidentify.standard import tables
 
 FIRST_BLOCK = 0x10
@@ -21,15 +21,14 @@ BLOCK = 0x100
 REASON = "Table E.3.10-1 lists it as safe"
 CREATOR = Step(Action.KEEP, reason="the creator of a block of which something stays")
 LO, UI = vr_code("LO"), vr_code("UI")
-WIDTHS = {"US": 2, "SS": 2, "OW": 2, "AT": 4, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
+WIDTHS = {vr_code(vr): width for width, vrs in ((2, "US SS OW"), (4, "AT UL SL FL"), (8, "FD")) for vr in vrs.split()}
 NUMBER = re.compile(rb"[0-9+\-.eE \\\0]*")
 TEXT = re.compile(rb"[^\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]*\0?")
 FORMS = {
-    **dict.fromkeys(["LO", "SH", "ST", "LT"], TEXT),
-    "DS": NUMBER,
-    "IS": NUMBER,
-    "CS": re.compile(rb"[A-Z0-9_ \\\0]*"),
-    "UI": re.compile(rb"[0-9.\\ \0]*"),
+    **{vr_code(vr): TEXT for vr in ("LO", "SH", "ST", "LT")},
+    **{vr_code(vr): NUMBER for vr in ("DS", "IS")},
+    vr_code("CS"): re.compile(rb"[A-Z0-9_ \\\0]*"),
+    vr_code("UI"): re.compile(rb"[0-9.\\ \0]*"),
 }
 """What values can consist of: items or numbers that are hidden in a text are not what the list means."""
 NUMERIC = ("US", "SS", "UL", "SL", "FL", "FD", "DS", "IS")
@@ -52,11 +51,15 @@ class SafePrivate:
 
     def __init__(self, retain_uids: bool) -> None:
         self._retain_uids = retain_uids
+        self._groups = {group for group, _, _ in listed()}
+        self._known: dict[tuple[int, int, bytes], tuple[Step, int] | None] = {}
 
     def step(self, data: bytes, elements: Sequence[Element], element: Element) -> tuple[Step, int] | None:
         """What happens to a private element among those of its level, and its VR; None when it does not stay."""
         tag, vr = element[0], element[1]
         number = tag & 0xFFFF
+        if tag >> 16 not in self._groups:
+            return None
         if FIRST_BLOCK <= number < BLOCK:
             return (CREATOR, LO) if self._has_kept(data, elements, element) else None
         creator = _find(elements, tag & 0xFFFF0000 | number >> 8) if number >> 8 >= FIRST_BLOCK else None
@@ -65,11 +68,21 @@ class SafePrivate:
         return self._data(tag, vr, _creator(data, creator), data, element)
 
     def _data(self, tag: int, vr: int, creator: bytes, data: bytes, element: Element) -> tuple[Step, int] | None:
+        key = tag & 0xFFFF00FF, vr, creator
+        try:
+            found = self._known[key]
+        except KeyError:
+            found = self._judged(*key)
+            if len(self._known) < MEMO:
+                self._known[key] = found
+        return found if found is not None and _fits(data, element, found[1]) else None
+
+    def _judged(self, tag: int, vr: int, creator: bytes) -> tuple[Step, int] | None:
+        """What the list says of an element, whatever its value."""
         allowed = listed().get((tag >> 16, tag & 0xFF, creator), ())
         if vr == UN and allowed != NUMERIC and allowed:
             vr = vr_code(allowed[0])
-        letters = chr(vr >> 8) + chr(vr & 0xFF)
-        if letters not in allowed or not _fits(data, element, letters):
+        if vr not in [vr_code(each) for each in allowed]:
             return None
         if vr == SQ:
             return Step(Action.RECURSE, reason=REASON), vr
@@ -97,11 +110,10 @@ def _creator(data: bytes, element: Element) -> bytes:
     return data[element[3] : element[4]].strip(b" \0")
 
 
-def _fits(data: bytes, element: Element, vr: str) -> bool:
+def _fits(data: bytes, element: Element, vr: int) -> bool:
     """Whether the value can be one of this VR."""
     value, stop, items = element[3:]
     if items is not None or (stop - value) % 2:
-        return vr == "SQ" and items is not None
-    if vr in FORMS:
-        return FORMS[vr].fullmatch(data, value, stop) is not None
-    return (stop - value) % WIDTHS.get(vr, 1) == 0
+        return vr == SQ and items is not None
+    form = FORMS.get(vr)
+    return form.fullmatch(data, value, stop) is not None if form else (stop - value) % WIDTHS.get(vr, 1) == 0
