@@ -50,8 +50,8 @@ def rules(told: Document, level: int = 1, stable: bool = False) -> str:
         "",
         f"{below} Attributes that neither the table nor the rules name",
         "",
-        "By VR, with how many the dictionary (PS3.6) has, and one of them. PN, DA, TM and DT are treated like the code",
-        "X/Z/D: a dummy or an empty value where the IOD asks for one.",
+        "By VR, with how many the dictionary (PS3.6) has, and one of them. PN, DA, TM, DT and free text are treated",
+        "like the code X/Z/D: a dummy or an empty value where the IOD asks for one.",
         "",
         *table(*explain.by_vr(told)),
         *(

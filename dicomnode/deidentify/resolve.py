@@ -22,8 +22,8 @@ DECLARED = frozenset([0x00120062, 0x00120063, 0x00120064, 0x00280303])
 TEMPLATED = {0x00100010: "patient_name", 0x00100020: "patient_id", 0x00080050: "accession", 0x00200010: "study_id"}
 BOOKED = frozenset([*TEMPLATED, 0x00080018, 0x0020000D, 0x0020000E])
 FOREIGN_GROUPS = frozenset([0x0000, 0x0002, 0x0004])
-PERSON_NAME = "X/Z/D"
-"""How a PN, DA, TM or DT outside the table is treated: as the Type allows."""
+AS_TYPE_ALLOWS = "X/Z/D"
+"""How a PN, DA, TM, DT or free text outside the table is treated."""
 DONE_BY = ("uids", "device", "institution", "patient", "full")
 """The options whose K is honoured here; their C (AE titles, free text) keeps the Basic Profile's code."""
 TIMEZONE = 0x00080201
@@ -193,12 +193,12 @@ class Resolver:
             if moved is not None:
                 return moved, f"by VR {vr}: C (modified)"
             full = "full" in self._choices.options and "PN" not in (vr, said)
-            got = letter("K" if full else PERSON_NAME, None if node is None else node.types.get(tag, ""))
+            got = letter("K" if full else AS_TYPE_ALLOWS, None if node is None else node.types.get(tag, ""))
             return _by_letter(got, tag, vr), f"by VR {vr}: {got}"
         if "UI" in (vr, said):
             return _by_letter("K" if "uids" in self._choices.options else "U", tag, vr), "by VR UI"
         if (said if said != "UN" else vr) in dictionary.FREE_TEXT and tag not in tables.kept_text():
-            got = letter("X", None if node is None else node.types.get(tag, ""))
+            got = letter(AS_TYPE_ALLOWS, None if node is None else node.types.get(tag, ""))
             return _by_letter(got, tag, vr), f"free text by VR {said}: {got}"
         if vr in dictionary.TEXT and said not in dictionary.TEXT and said != "UN":
             return Action.REMOVE, f"text where the dictionary says {said}"

@@ -16,7 +16,7 @@ from dicomnode.deidentify.reading import Document, Node, nearest
 from dicomnode.deidentify.resolve import Choices, Resolver
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 
-METHOD = 4
+METHOD = 5
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
 KEYS = ("profile", "options", "dates", "templates", "attributes", "withhold", "accept", "suspicious_pixels")
 ACTIONS = {

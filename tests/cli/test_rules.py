@@ -143,10 +143,10 @@ def test_concepts_are_explained_where_structured_content_is_cleaned(
 
 def test_by_vr(capsys: pytest.CaptureFixture[str]) -> None:
     found = {each["vr"]: each for each in told(capsys, "explain", RULES)["by_vr"]}
-    assert found["UI"]["known"].keys() == {"keep", "uid"}
+    assert found["UI"]["known"].keys() == {"uid"}
     assert found["PN"]["known"].keys() == {"remove"}
-    assert found["US"]["unknown"] == "keep"
-    assert {found[vr]["unknown"] for vr in ("LO", "PN", "UN", "OB", "UI", "DA")} == {"remove"}
+    assert found["US"]["known"].keys() == {"keep"}
+    assert {found[vr]["unknown"] for vr in ("LO", "PN", "UN", "OB", "UI", "DA", "US")} == {"remove"}
 
 
 def test_text_is_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,7 +210,7 @@ class Oracle:
         if vr == "UI" or said == "UI":
             return "K" if "retain_uids" in self.options else "U"
         if {said if said != "UN" else vr} & {"LT", "ST", "UC", "UR", "UT"} and digits(tag) not in kept_text():
-            return under("X", self._type(path, tag))
+            return under("X/Z/D", self._type(path, tag))
         return "K"
 
     def _fitting(self, verdict: str, tag: BaseTag, vr: str) -> str:

@@ -26,7 +26,8 @@ DAMAGED = {
     },
     Reason.TRUNCATED: {"MR_truncated.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm", "rtplan_truncated.dcm"},
     Reason.TRANSFER_SYNTAX: {"meta_missing_tsyntax.dcm", "rtdose_expb.dcm", "rtdose_expb_1frame.dcm"},
-    Reason.PIXEL_LENGTH: {"MR_small_padded.dcm", "badVR.dcm"},
+    Reason.PIXEL_LENGTH: {"MR_small_padded.dcm"},
+    Reason.WRONG_VR: {"badVR.dcm"},
     Reason.UNKNOWN_VR: {"SC_rgb_jpeg.dcm"},
     Reason.BAD_UID: {"bad_sequence.dcm"},
 }
