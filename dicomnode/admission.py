@@ -57,6 +57,10 @@ class Admission:
         self._projects = projects
         self._numbers = count(1)
 
+    def renew(self, callers: Mapping[str, list[Caller]], projects: Mapping[str, str]) -> None:
+        """Judge by these from now on."""
+        self.callers, self._projects = callers, projects
+
     def judge(self, calling: str, called: str, address: str, certificate: bytes | None = None) -> Origin | Rejection:
         """The origin of an admitted association, or why it is rejected (PS3.8 9.3.4).
 

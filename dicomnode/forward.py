@@ -96,6 +96,11 @@ class Forwarder:
         """How many studies wait or are being sent."""
         return len(self._waiting.keys() | self._busy)
 
+    def renew(self, destination: Peer, patience: Patience, deadlines: Deadlines) -> None:
+        """Use these from the next attempt on, which is now."""
+        self.destination, self._patience, self._deadlines = destination, patience, deadlines
+        self.hurry()
+
     def drop(self, key: Key) -> None:
         """Send nothing more of this study, after the instance that is being sent, until it is added again."""
         self._waiting.pop(key, None)

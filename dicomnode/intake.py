@@ -83,6 +83,7 @@ class Intake:
         self.leases = Leases(storage.outbox)
         self._turns = Turns()
         self._carried: dict[int, Key] = {}
+        self._bound: dict[int, Way] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self.arrivals = Arrivals()
 
@@ -91,11 +92,13 @@ class Intake:
         return self.admission.judge(calling, called, address, certificate)
 
     def opened(self, origin: Origin) -> None:
-        """An association was accepted."""
+        """An association was accepted; to its end its instances go the project's way as it is now."""
+        self._bound[origin.association] = self._ways[origin.project]
 
     def closed(self, origin: Origin, how: str) -> None:
         """An association ended: what it carried is carried no longer."""
         self._carried.pop(origin.association, None)
+        self._bound.pop(origin.association, None)
         self._open.association_closed(origin.association)
         self._threads.submit(self.leases.give_back, origin.association)
 
@@ -104,8 +107,11 @@ class Intake:
         with self.arrivals.whole(received.began, len(data)):
             return await self._store(received, data)
 
+    def _way(self, origin: Origin) -> Way:
+        return self._bound.get(origin.association) or self._ways[origin.project]
+
     async def _store(self, received: Received, data: bytearray) -> int:
-        way = self._ways[received.origin.project]
+        way = self._way(received.origin)
         key = way.keys.journal_key("instance", received.sop_uid)
         async with self.places.place(), self.turn(way.project, key):
             try:
@@ -117,7 +123,7 @@ class Intake:
 
     async def stream(self, received: Received) -> InstanceStream:
         """Take an instance too large to hold."""
-        return LargeInstance(self, self._ways[received.origin.project], received)
+        return LargeInstance(self, self._way(received.origin), received)
 
     async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> None:
         begin = time.perf_counter()

@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import ssl
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import structlog
 
-from dicomnode import admission, control, disk
+from dicomnode import admission, config, control, disk
 from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.config import Settings
+from dicomnode.config.changes import check_change
 from dicomnode.custody import Custody
 from dicomnode.desk import Desk
 from dicomnode.dimse.scp import Limits, Server
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.tls import client_context, server_context
-from dicomnode.errors import CannotListen, ConfigError, DicomnodeError
+from dicomnode.errors import CannotListen, ConfigError
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.intake import Intake, Storage
 from dicomnode.keys import ProjectKeys
+from dicomnode.observe.log import configure
 from dicomnode.observe.notify import notify
 from dicomnode.observe.outside import Outside
 from dicomnode.observe.view import View
@@ -66,7 +66,7 @@ class Node:
     async def start(self, *, listen: bool = True) -> None:
         """Open the storage directory, recover what a crash left, and listen. Raises DicomnodeError."""
         settings = self.settings
-        self._tls = self._read_certificates()
+        self._tls = self._read_certificates(settings)
         directory = settings.storage.directory
         disk.make_directory(directory)
         self._closing.enter_context(StorageLock(directory))
@@ -81,7 +81,7 @@ class Node:
         self._closing.callback(self._journal.close)
         self._keys: dict[str, ProjectKeys] = {}
         self._ways: dict[str, Way] = {}
-        self._take_up(*self._make_ways(settings))
+        self._keep(*self._make_ways(settings))
         outbox, quarantine = Outbox(directory / "outbox", self._keys), Quarantine(directory / "quarantine", self._keys)
         self._storage = Storage(outbox, quarantine, self._journal, self._book)
         self._closing.callback(self._storage.outbox.close)
@@ -118,12 +118,13 @@ class Node:
                 "stop what uses the port, or change node.bind or node.port",
             ) from None
 
-    def _read_certificates(self) -> ssl.SSLContext | None:
+    @staticmethod
+    def _read_certificates(settings: Settings) -> ssl.SSLContext | None:
         """What those who call over TLS are shown. Raises ConfigError when any file of TLS cannot be used."""
-        for peer in self.settings.peers.values():
+        for peer in settings.peers.values():
             if peer.tls is not None:
                 client_context(peer.tls)
-        tls = self.settings.node.tls
+        tls = settings.node.tls
         return server_context(tls.certificate, tls.key, tls.ca) if tls.certificate and tls.ca else None
 
     def _make_ways(self, settings: Settings) -> tuple[dict[str, ProjectKeys], dict[str, Way]]:
@@ -135,7 +136,7 @@ class Node:
         }
         return keys, {name: way_of(settings, name, keys[name]) for name in settings.projects}
 
-    def _take_up(self, keys: dict[str, ProjectKeys], ways: dict[str, Way]) -> None:
+    def _keep(self, keys: dict[str, ProjectKeys], ways: dict[str, Way]) -> None:
         self._keys.update(keys)
         self._ways.update(ways)
 
@@ -149,14 +150,12 @@ class Node:
             self._storage.outbox,
             keep_segments=settings.storage.keep == "segments",
         )
-        for name in sorted({name for way in self._ways.values() for name in way.destinations}):
+        for name in self._destinations():
             self._completion.forwarders[name] = self._forwarder(name)
         self._retriever = Retriever(self._open, self._completion, self._journal, settings.timeouts.silence)
         self.desk = Desk(self._ways, self._completion, self._journal)
-        self.orders = Orders(self._ways, self._retriever, self._journal, self._book)
-        self.orders.peers = settings.peers
-        projects = {way.ae_title: way.project for way in self._ways.values()}
-        self._admission = Admission(admission.resolve(settings.peers.values()), projects)
+        self.orders = Orders(settings, self._ways, self._retriever, self._journal, self._book)
+        self._admission = Admission(admission.resolve(settings.peers.values()), self._titles())
         self._intake = Intake(
             self._ways,
             self._admission,
@@ -175,6 +174,12 @@ class Node:
         )
         self.custody = Custody(self._ways, self._intake, settings.node.whole)
 
+    def _destinations(self) -> list[str]:
+        return sorted({name for way in self._ways.values() for name in way.destinations})
+
+    def _titles(self) -> dict[str, str]:
+        return {way.ae_title: way.project for way in self._ways.values()}
+
     def _limits(self) -> Limits:
         node, timeouts = self.settings.node, self.settings.timeouts
         return Limits(
@@ -189,17 +194,54 @@ class Node:
         )
 
     def _forwarder(self, name: str) -> Forwarder:
-        settings, timeouts = self.settings.forward, self.settings.timeouts
+        patience, deadlines = self._patience()
         return Forwarder(
             self.settings.peers[name],
             lambda project: self._ways[project].ae_title,
             self._storage.outbox,
             self._journal,
             self._completion.delivered,
-            patience=Patience(settings.first, settings.most, settings.attempts),
-            deadlines=Deadlines(timeouts.connect, timeouts.handshake, timeouts.stall, timeouts.answer),
-            associations=settings.associations,
+            patience=patience,
+            deadlines=deadlines,
+            associations=self.settings.forward.associations,
         )
+
+    def _patience(self) -> tuple[Patience, Deadlines]:
+        forward, timeouts = self.settings.forward, self.settings.timeouts
+        deadlines = Deadlines(timeouts.connect, timeouts.handshake, timeouts.stall, timeouts.answer)
+        return Patience(forward.first, forward.most, forward.attempts), deadlines
+
+    async def renew(self) -> bool:
+        """Take up the configuration file and the rules as they are now, all of it or nothing; whether it was."""
+        try:
+            settings = await asyncio.to_thread(config.load, self.settings.file)
+            check_change(self.settings, settings)
+            self._read_certificates(settings)
+            keys, ways = await asyncio.to_thread(self._make_ways, settings)
+            callers = await asyncio.to_thread(admission.resolve, list(settings.peers.values()))
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the files, the node goes on as it was
+            log.error("configuration-kept", error=error)
+            return False
+        if not self._stop.is_set():
+            self._keep(keys, ways)
+            self._renew_rooms(settings, callers)
+            log.info("configuration-loaded", path=str(settings.file))
+        return True
+
+    def _renew_rooms(self, settings: Settings, callers: dict[str, list[admission.Caller]]) -> None:
+        self.settings = self.orders.settings = settings
+        configure(settings)
+        self._outside.renew(settings)
+        self._admission.renew(callers, self._titles())
+        self._server.limits = self._limits()
+        self._retriever.silence = settings.timeouts.silence
+        for name in self._destinations():
+            forwarder = self._completion.forwarders.get(name)
+            if forwarder is not None:
+                forwarder.renew(settings.peers[name], *self._patience())
+            else:
+                forwarder = self._completion.forwarders[name] = self._forwarder(name)
+                self._forwarding.append(self._rooms.create_task(forwarder.run()))
 
     def _recover(self) -> None:
         """Enter what is on disk but not in the journal: what was acknowledged just before a crash."""
@@ -229,16 +271,22 @@ class Node:
     async def run(self) -> None:
         """Work until `stop` is called; then drain."""
         async with asyncio.TaskGroup() as rooms:
+            self._rooms = rooms
             always = (self._completion.run(), self._look_up_peers(), Watch(self._space, self._journal).run())
             tasks = [rooms.create_task(work) for work in always]
-            forwarding = [rooms.create_task(each.run()) for each in self._completion.forwarders.values()]
-            rooms.create_task(self._drain_when_told(tasks, forwarding))
+            self._forwarding = [rooms.create_task(each.run()) for each in self._completion.forwarders.values()]
+            rooms.create_task(self._drain_when_told(tasks))
 
     def stop(self) -> None:
         """Finish what is under way, then end."""
         self._stop.set()
 
-    async def _drain_when_told(self, tasks: list[asyncio.Task[None]], forwarding: list[asyncio.Task[None]]) -> None:
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to end."""
+        return self._stop.is_set()
+
+    async def _drain_when_told(self, tasks: list[asyncio.Task[None]]) -> None:
         await self._stop.wait()
         log.info("node-stopping", associations=self._server.associations)
         notify("STOPPING=1")
@@ -247,9 +295,9 @@ class Node:
             forwarder.stop()
         ends = time.monotonic() + seconds
         await self._server.drain(seconds)
-        if forwarding:
-            await asyncio.wait(forwarding, timeout=max(1.0, ends - time.monotonic()))
-        for task in (*tasks, *forwarding):
+        if self._forwarding:
+            await asyncio.wait(self._forwarding, timeout=max(1.0, ends - time.monotonic()))
+        for task in (*tasks, *self._forwarding):
             task.cancel()
         await self._outside.stop()
 
@@ -280,87 +328,3 @@ class Node:
         code = await self._command(request, control.Own(report))
         await self._completion.settle()
         return code
-
-
-async def _run(settings: Settings, work: Callable[[Node], object] | None = None) -> int:
-    node = Node(settings)
-    code = 0
-    try:
-        await node.start()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _stop_or_leave, node)
-        notify("READY=1\nSTATUS=listening")
-        if work is None:
-            await node.run()
-        else:
-            code = await _run_beside(node, work)
-    finally:
-        await node.close()
-    return code
-
-
-async def _run_beside(node: Node, work: Callable[[Node], object]) -> int:
-    running = asyncio.create_task(node.run())
-    try:
-        code = await work(node)  # type: ignore[misc]
-    finally:
-        node.stop()
-        await running
-    return int(code)
-
-
-def _stop_or_leave(node: Node) -> None:
-    """The first signal drains, the second leaves at once; what was answered is safe either way."""
-    if node._stop.is_set():
-        os._exit(1)
-    node.stop()
-
-
-def serve(settings: Settings) -> int:
-    """Run the node until a signal ends it."""
-    return asyncio.run(_run(settings))
-
-
-async def _aside(settings: Settings, request: dict[str, object], report: Report) -> int:
-    node = Node(settings)
-    try:
-        await node.start(listen=False)
-        return await node.aside(request, report)
-    finally:
-        await node.close()
-
-
-def quarantine(settings: Settings, request: dict[str, object], report: Report) -> int:
-    """Hand a `quarantine` command to the running node, or carry it out; what is released goes out when a node runs."""
-    return _asked(settings, {"command": "quarantine", **request}, report)
-
-
-def study(settings: Settings, request: dict[str, object], report: Report) -> int:
-    """Hand a decision about a study to the running node, or enter it for the next one."""
-    return _asked(settings, {"command": "study", **request}, report)
-
-
-def _asked(settings: Settings, request: dict[str, object], report: Report) -> int:
-    reports = control.ask(settings.storage.directory, request)
-    return asyncio.run(_aside(settings, request, report)) if reports is None else _told(reports, report)
-
-
-def retrieve(settings: Settings, study_uids: list[str], report: Report, project: str | None = None) -> int:
-    """Hand the request to the running node, or run one until it is done; exit code 0 when all studies arrived."""
-    request: dict[str, object] = {"command": "retrieve", "studies": study_uids, "project": project}
-    reports = control.ask(settings.storage.directory, request)
-    if reports is None:
-        return asyncio.run(_run(settings, lambda node: node.orders.retrieve(request, report)))
-    return _told(reports, report)
-
-
-def _told(reports: Iterator[dict[str, object]], report: Report) -> int:
-    """Pass the running node's answers on; the exit code."""
-    for document in reports:
-        if "error" in document:
-            raise DicomnodeError(str(document["error"]))
-        if "exit" in document:
-            return int(str(document["exit"]))
-        report(document)
-    raise DicomnodeError("the node ended before it had answered", "look at its journal and ask again")

@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from dicomnode.config import Settings
 from dicomnode.errors import ConfigError
-from dicomnode.model import Peer
 from dicomnode.retrieve import Report, Request, Retriever
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
@@ -19,19 +19,26 @@ ENDED = ("forwarded", "confirmed", "failed", "withheld", "incomplete", "held", "
 class Orders:
     """Carries out `retrieve`; what was asked for is in the identity book before anything is fetched."""
 
-    def __init__(self, ways: Mapping[str, Way], retriever: Retriever, journal: Journal, book: IdentityBook) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ways: Mapping[str, Way],
+        retriever: Retriever,
+        journal: Journal,
+        book: IdentityBook,
+    ) -> None:
+        self.settings = settings
         self._ways = ways
         self._retriever = retriever
         self._journal = journal
         self._book = book
-        self.peers: Mapping[str, Peer] = {}
 
     async def retrieve(self, request: Mapping[str, object], report: Report) -> int:
         """Fetch studies one after the other, then wait for each to reach its end; 0 when all did."""
         way = self._project(request.get("project"))
         if way.source is None:
             raise ConfigError(f"project {way.project} has no source", "name one in projects.*.source")
-        source, uids = self.peers[way.source], request.get("studies")
+        source, uids = self.settings.peers[way.source], request.get("studies")
         wanted = [Request(way, source, str(uid), n) for n, uid in enumerate(uids if isinstance(uids, list) else [])]
         for asked in wanted:
             self._note(asked, "asked")

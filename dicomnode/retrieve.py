@@ -56,7 +56,7 @@ class Retriever:
         self._open = open_studies
         self._completion = completion
         self._journal = journal
-        self._silence = silence
+        self.silence = silence
 
     async def fetch(self, request: Request, report: Report) -> bool:
         """Fetch one study; True when all that the source lists has arrived (or the source lists nothing to compare)."""
@@ -136,7 +136,7 @@ class Retriever:
                 sop_uids=uids,
                 progress=progress,
                 alive=alive,
-                silence=self._silence,
+                silence=self.silence,
             )
             log.info(
                 "move-ended",

@@ -12,8 +12,7 @@ from pydicom.uid import UID
 
 from dicomnode.cli import explain, markdown
 from dicomnode.deidentify.part10 import IMPLEMENTATION_CLASS as WRITER
-from dicomnode.deidentify.plan import CID_7050, Plan
-from dicomnode.deidentify.plan import CLAIMS
+from dicomnode.deidentify.plan import CID_7050, CLAIMS, Plan
 from dicomnode.deidentify.rules import NOT_BUILT
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.deidentify.syntaxes import FORMS

@@ -82,7 +82,7 @@ def show(settings: Settings, id_: str, project: str | None, as_json: bool) -> in
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The file to write.")
 def export(settings: Settings, id_: str, project: str | None, target: Path) -> int:
     """Write the identified original to a new DICOM file (mode 0600). The access is recorded."""
-    from dicomnode import node
+    from dicomnode import running
 
     if target.absolute().resolve().is_relative_to(settings.storage.directory.resolve()):
         raise click.UsageError("the storage directory holds nothing identified in the clear; name another place")
@@ -91,7 +91,7 @@ def export(settings: Settings, id_: str, project: str | None, target: Path) -> i
         def write(document: dict[str, object]) -> None:
             _write_all(file, base64.b64decode(str(document["data"])))
 
-        code = node.quarantine(settings, {"do": "export", "id": id_, "project": project}, write)
+        code = running.quarantine(settings, {"do": "export", "id": id_, "project": project}, write)
         if code:
             raise SealBroken("the node did not hand out the whole original", "look at its log")
     click.echo(f"{target} is the IDENTIFIED original as it was received; the export is recorded, delete it after use")
@@ -104,7 +104,7 @@ def export(settings: Settings, id_: str, project: str | None, target: Path) -> i
 @PROJECT
 def release(settings: Settings, id_: str, project: str | None) -> int:
     """Put the original through today's rules: clean, it goes the normal way; in doubt, it stays sealed (exit 1)."""
-    from dicomnode import node
+    from dicomnode import running
 
     def tell(document: dict[str, object]) -> None:
         if document.get("event") == "kept":
@@ -113,7 +113,7 @@ def release(settings: Settings, id_: str, project: str | None) -> int:
         else:
             click.echo("released: it is in the outbox, its study is open again and goes out when it is quiet")
 
-    return node.quarantine(settings, {"do": "release", "id": id_, "project": project}, tell)
+    return running.quarantine(settings, {"do": "release", "id": id_, "project": project}, tell)
 
 
 @quarantine.command()
@@ -123,12 +123,12 @@ def release(settings: Settings, id_: str, project: str | None) -> int:
 @click.option("--yes", is_flag=True, help="Do it: there is no way back.")
 def discard(settings: Settings, id_: str, project: str | None, yes: bool) -> int:
     """Delete the sealed original for good; its record stays."""
-    from dicomnode import node
+    from dicomnode import running
 
     if not yes:
         raise click.UsageError("this deletes the original for good; say --yes if that is meant")
     request: dict[str, object] = {"do": "discard", "id": id_, "project": project}
-    return node.quarantine(settings, request, lambda _: click.echo("discarded"))
+    return running.quarantine(settings, request, lambda _: click.echo("discarded"))
 
 
 @contextmanager

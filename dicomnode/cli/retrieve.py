@@ -29,11 +29,11 @@ _uid = re.compile(r"[0-9]+(\.[0-9]+)*")
 @as_json
 def retrieve(settings: Settings, given: tuple[str, ...], project: str | None, as_json: bool) -> int:
     """Fetch studies by C-MOVE, de-identify and forward them. Exit 0 when every study was delivered whole."""
-    from dicomnode import node
+    from dicomnode import running
 
     studies = _studies(given)
     telling = Telling(len(studies), as_json)
-    code = node.retrieve(settings, studies, telling.report, project)
+    code = running.retrieve(settings, studies, telling.report, project)
     telling.end(code)
     return code
 

@@ -12,6 +12,6 @@ from dicomnode.config import Settings
 @configured(quiet=False)
 def serve(settings: Settings) -> int:
     """Run the node until SIGTERM or SIGINT; a second signal leaves at once."""
-    from dicomnode import node
+    from dicomnode import running
 
-    return node.serve(settings)
+    return running.serve(settings)

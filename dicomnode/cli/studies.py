@@ -144,13 +144,13 @@ def _decision(fact: Fact) -> click.Command:
     @click.argument("ids", metavar="ID...", nargs=-1, required=True)
     @PROJECT
     def decide(settings: Settings, ids: tuple[str, ...], project: str | None) -> int:
-        from dicomnode import node
+        from dicomnode import running
 
         def report(document: dict[str, object]) -> None:
             click.echo(f"{str(document.get('study'))[:SHORT]}: {document.get('state')}")
 
         requests: list[dict[str, object]] = [{"do": str(fact), "id": id_, "project": project} for id_ in ids]
-        return max(node.study(settings, request, report) for request in requests)
+        return max(running.study(settings, request, report) for request in requests)
 
     return decide
 

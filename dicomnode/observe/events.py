@@ -8,6 +8,8 @@ EVENTS: dict[str, str] = {
     "node-listening": "the node takes associations",
     "node-stopping": "the node finishes what is under way",
     "node-stopped": "the node has closed everything",
+    "configuration-loaded": "configuration and rules were taken up; associations in flight end under the old rules",
+    "configuration-kept": "the configuration file or a rules file cannot be used; the node goes on with the old ones",
     "recovered": "instances acknowledged just before a crash were entered in the journal",
     "storage-troubled": "the journal or the outbox cannot be read or written now; it is tried again",
     "storage-damaged": "files of the outbox or the quarantine are shorter than the journal says or do not authenticate",

@@ -57,6 +57,10 @@ class Publisher:
         self._failures = 0
         self.connected = False
 
+    def renew(self, settings: Settings) -> None:
+        """Let through the names of these settings from now on."""
+        self._settings, self._guard = settings, Guard(settings)
+
     def stop(self) -> None:
         """Publish what waits, say that the node is offline, and end."""
         self._stopping.set()

@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 import structlog
 
+from dicomnode.config import Settings
 from dicomnode.errors import CannotListen
 from dicomnode.observe import web
 from dicomnode.observe.metrics import CONTENT_TYPE, Numbers
@@ -47,6 +48,12 @@ class Outside:
             log.info("metrics-listening", address=metrics.bind, port=port)
         work = [self._tell(), ping_watchdog(self._view.stuck)] + ([self._publisher.run()] if self._publisher else [])
         self._tasks = [asyncio.create_task(each) for each in work]
+
+    def renew(self, settings: Settings) -> None:
+        """Use these settings from now on; what is configured for MQTT and metrics stays."""
+        self._view.settings = settings
+        if self._publisher is not None:
+            self._publisher.renew(settings)
 
     async def stop(self) -> None:
         """Publish what waits as far as the broker takes it within seconds, and end."""

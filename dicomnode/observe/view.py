@@ -16,9 +16,9 @@ from dicomnode.studies import OpenStudies
 STUCK_MARGIN = 60.0  # seconds beyond timeouts.answer until an instance counts as stuck
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
-    """The rooms that can be looked at; everything here only reads."""
+    """The rooms that can be looked at; everything here only reads. The settings can be exchanged."""
 
     settings: Settings
     journal: Journal
