@@ -362,4 +362,4 @@ def _stays(kind: Needle, tag: int, value: bytes, pattern: bytes, kept: list[tupl
     if tag not in NAMED_AFTER or NAME_ONLY.fullmatch(whole) is None:
         return False
     makers = [v for t, _, v in kept if t in MANUFACTURER]
-    return any(whole == maker or whole in WORDS.findall(maker) for maker in makers)
+    return any(squeeze(whole) == squeeze(maker) or whole in WORDS.findall(maker) for maker in makers)

@@ -191,6 +191,8 @@ def test_only_institutions_and_stations_may_be_called_like_the_manufacturer() ->
     assert found(doubt_of(data_set(admission, repeated, t00080070="Acme 4455667")))
     for tag in (0x00080080, 0x00081010, 0x00081040):
         assert not found(doubt_of(data_set(element(tag, "LO", "Acme"), t00080070="Acme 7")))
+    punctuated = data_set(element(0x00080080, "LO", "AC MEDICAL SYSTEMS"), t00080070="A.C. Medical Systems")
+    assert not found(doubt_of(punctuated))
     numbered = element(0x00080080, "LO", "4455667")
     assert found(doubt_of(data_set(numbered, t00080070="Acme 4455667")))
 
