@@ -12,6 +12,7 @@ from dicomnode.deidentify.explanation import TYPES, Explained
 from dicomnode.deidentify.plan import Action, Plan
 from dicomnode.deidentify.resolve import TEMPLATED, letter
 from dicomnode.deidentify.standard import dictionary, tables
+from dicomnode.deidentify.suspicious import Rule
 
 Document = dict[str, Any]
 LETTERS = {"X": "remove", "Z": "empty", "D": "dummy", "U": "uid", "K": "keep"}
@@ -29,6 +30,7 @@ NEW_UIDS = (
     "HMAC-SHA-256 of the original under the project's key. The same UID becomes the same one in every attribute, "
     "instance and study of the project, so references still resolve."
 )
+PIXELS = "pictures that are withheld for what they may show"
 CONCEPTS = "content items of structured reports, by concept name (Table E.3.4-1)"
 KEPT_UIDS = "UIDs stay as they came."
 
@@ -65,6 +67,10 @@ def document(plan: Plan, sop_class: str | None = None, tag: int | None = None) -
             {"sop_class": uid, "name": explanation.class_name(uid), "reason": reason}
             for uid, reason in explanation.withheld(plan).items()
         ],
+        "suspicious_pixels": {
+            "rules": [_suspicious(rule) for rule in plan.pixels.rules],
+            "accepted": [explanation.class_name(uid) for uid in sorted(plan.pixels.accepted)],
+        },
         "sop_class": sop_class and _class(plan, sop_class),
         "actions": {action.name.lower(): explanation.WORDS.get(action.name, "") for action in Action},
         "codes": {code: {type_: _outcome(code, type_) for type_ in TYPES} for code in _codes()},
@@ -72,6 +78,11 @@ def document(plan: Plan, sop_class: str | None = None, tag: int | None = None) -
         "concepts": [asdict(each) for each in explanation.concept_rows(plan)] if tag is None else [],
         "by_vr": [_vr(each) for each in explanation.by_vr(plan)],
     }
+
+
+def _suspicious(rule: Rule) -> Document:
+    when = [" and ".join(str(test) for test in condition) for condition in rule.conditions]
+    return {"name": rule.name, "reason": rule.reason, "when": when}
 
 
 def _template(plan: Plan, tag: int, name: str) -> Document:
@@ -190,6 +201,13 @@ def concepts(told: Document) -> Table:
     return ("concept", "meaning", "Value Type", "what happens", "code"), list(lines)
 
 
+def pixels(told: Document) -> Table:
+    """Which pictures are withheld; any one of the conditions is enough."""
+    rules = told["suspicious_pixels"]["rules"]
+    lines = [(each["name"], condition) for each in rules for condition in each["when"]]
+    return ("rule", "withheld when"), list(lines)
+
+
 def codes(told: Document) -> Table:
     """What each code of the table becomes under each Type."""
     lines = [(code, *outcomes.values()) for code, outcomes in told["codes"].items()]
@@ -212,6 +230,8 @@ def facts(told: Document) -> list[tuple[str, str]]:
         ("dates said", f"(0028,0303) {claims['LongitudinalTemporalInformationModified']}"),
         ("withheld", "private and unknown SOP classes"),
         *(("withheld", f"{each['name']}: {each['reason']}") for each in told["withheld"]),
+        *(("pixels", f"withheld, {each['name']}: {each['reason']}") for each in told["suspicious_pixels"]["rules"]),
+        *(("pixels", f"not judged: {name}") for name in told["suspicious_pixels"]["accepted"]),
     ]
 
 
@@ -244,6 +264,7 @@ def text(told: Document, one: bool = False) -> str:
             "",
             "attributes that neither the table nor the rules name",
             table(*by_vr(told)),
+            *(["", PIXELS, table(*pixels(told))] if told["suspicious_pixels"]["rules"] else []),
             *(["", CONCEPTS, table(*concepts(told))] if told["concepts"] else []),
         ]
     )

@@ -54,17 +54,15 @@ def rules(told: Document, level: int = 1, stable: bool = False) -> str:
         "like the code X/Z/D: a dummy or an empty value where the IOD asks for one.",
         "",
         *table(*explain.by_vr(told)),
-        *(
-            ["", f"{below} {explain.CONCEPTS[0].upper()}{explain.CONCEPTS[1:]}", "", *_concepts(told)]
-            if told["concepts"]
-            else []
-        ),
+        *_section(below, explain.PIXELS, explain.pixels(told)),
+        *_section(below, explain.CONCEPTS, explain.concepts(told)),
     ]
     return "\n".join(lines)
 
 
-def _concepts(told: Document) -> list[str]:
-    return table(*explain.concepts(told))
+def _section(heading: str, title: str, content: explain.Table) -> list[str]:
+    """A table under a heading of its own; nothing where it has no rows."""
+    return ["", f"{heading} {title[0].upper()}{title[1:]}", "", *table(*content)] if content[1] else []
 
 
 def _withheld(told: Document) -> list[str]:

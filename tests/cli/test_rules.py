@@ -141,6 +141,15 @@ def test_concepts_are_explained_where_structured_content_is_cleaned(
         assert len(re.findall(r"^\S*.*121022 DCM", out, re.MULTILINE)) == count
 
 
+def test_suspicious_pictures_are_explained(any_picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {each["name"]: each for each in told(capsys, "explain", RULES)["suspicious_pixels"]["rules"]}
+    assert "ultrasound" in found
+    assert all(each["reason"] and each["when"] for each in found.values())
+    assert told(capsys, "explain", any_picture)["suspicious_pixels"]["rules"] == []
+    _, out, _ = run(capsys, "explain", RULES)
+    assert re.search(r"^ultrasound +Modality in ", out, re.MULTILINE)
+
+
 def test_by_vr(capsys: pytest.CaptureFixture[str]) -> None:
     found = {each["vr"]: each for each in told(capsys, "explain", RULES)["by_vr"]}
     assert found["UI"]["known"].keys() == {"uid"}
@@ -185,7 +194,7 @@ def test_markdown_tables_are_whole(special: Path, capsys: pytest.CaptureFixture[
     for words in ((RULES,), (special,), (RULES, "--class", PRESENTATION)):
         _, out, _ = run(capsys, "explain", *words, "--format", "markdown")
         found = tables_of(out)
-        assert len(found) == 5
+        assert len(found) == 6
         for lines in found:
             cells = {len(re.split(r"(?<!\\)\|", line)) for line in lines}
             assert len(cells) == 1
@@ -232,8 +241,17 @@ def key_file(tmp_path: Path) -> Path:
     return tmp_path / "project.key"
 
 
-def changes(capsys: pytest.CaptureFixture[str], file: Path, *words: object) -> list[dict[str, Any]]:
-    code, out, _ = run(capsys, "diff", file, "--rules", RULES, "--json", *words)
+@pytest.fixture
+def any_picture(tmp_path: Path) -> Path:
+    """The basic rules, but pictures are not judged."""
+    (tmp_path / "any.yaml").write_text("profile: basic\nsuspicious_pixels: {off: all}\n")
+    return tmp_path / "any.yaml"
+
+
+def changes(
+    capsys: pytest.CaptureFixture[str], file: Path, *words: object, rules: Path = RULES
+) -> list[dict[str, Any]]:
+    code, out, _ = run(capsys, "diff", file, "--rules", rules, "--json", *words)
     assert code == 0
     return list(json.loads(out)["elements"])
 
@@ -260,17 +278,18 @@ def flat(data_set: pydicom.Dataset, path: tuple[int | str, ...] = ()) -> set[tup
     ],
 )
 def test_diff_tells_every_element(
-    name: str, key_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, any_picture: Path, key_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before and after, as pydicom reads the file and what `deidentify` writes of it."""
     file = images.real(name)
     assert (
-        main(["deidentify", str(file), str(tmp_path / "out"), "--rules", str(RULES), "--key-file", str(key_file)]) == 0
+        main(["deidentify", str(file), str(tmp_path / "out"), "--rules", str(any_picture), "--key-file", str(key_file)])
+        == 0
     )
     capsys.readouterr()
     (clean,) = (tmp_path / "out").rglob("*.dcm")
     before, after = flat(pydicom.dcmread(file)), flat(pydicom.dcmread(clean))
-    found = changes(capsys, file, "--key-file", key_file, "--all")
+    found = changes(capsys, file, "--key-file", key_file, "--all", rules=any_picture)
     kinds = {tuple(each["path"]): each["change"] for each in found}
     assert {path for path, kind in kinds.items() if kind == "removed"} == before - after
     assert {path for path, kind in kinds.items() if kind == "added"} == after - before
