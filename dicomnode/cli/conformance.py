@@ -10,8 +10,8 @@ import pynetdicom
 from pydicom import charset
 from pydicom.uid import UID
 
+from dicomnode import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 from dicomnode.cli import explain, markdown
-from dicomnode.deidentify.part10 import IMPLEMENTATION_CLASS as WRITER
 from dicomnode.deidentify.plan import CID_7050, CLAIMS, Plan
 from dicomnode.deidentify.rules import NOT_BUILT
 from dicomnode.deidentify.standard import dictionary, tables
@@ -20,7 +20,6 @@ from dicomnode.dimse.query import FIND, MOVE
 from dicomnode.dimse.service import Limits
 from dicomnode.dimse.status import describe, outcome
 from dicomnode.dimse.syntaxes import TRANSFER_SYNTAXES, VERIFICATION
-from dicomnode.upper_layer.pdus import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 
 STATUSES = (
     *(0x0000, 0x0001, 0x0107, 0x0111, 0x0116, 0xB000, 0xB006, 0xB007),
@@ -66,8 +65,7 @@ acknowledges it; and sends complete studies to research PACS. It keeps no archiv
         _table(
             ("", ""),
             (
-                ("Implementation Class UID, associations", IMPLEMENTATION_CLASS),
-                ("Implementation Class UID, written instances", WRITER),
+                ("Implementation Class UID", IMPLEMENTATION_CLASS),
                 ("Implementation Version Name", IMPLEMENTATION_VERSION),
             ),
         )

@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import Struct
 
-from dicomnode import __version__
+from dicomnode import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 
-IMPLEMENTATION_CLASS = "2.25.126275263811903577284925512867208127201"
-IMPLEMENTATION_VERSION = "DICOMNODE_" + ".".join(__version__.split(".")[:2])
 PREAMBLE = bytes(128) + b"DICM"
 SHORT = Struct("<HH2sH").pack
 VERSION = Struct("<HH2sHI").pack(2, 1, b"OB", 0, 2) + b"\0\1"

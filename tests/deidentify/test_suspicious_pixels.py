@@ -103,6 +103,7 @@ def test_every_ultrasound_image_is_withheld(sop_class: str) -> None:
 SUSPECTED = {
     "a value other than NO": ("burned-in", {"BurnedInAnnotation": "YES"}),
     "a value that is none of the terms": ("burned-in", {"BurnedInAnnotation": "UNKNOWN"}),
+    "a face": ("recognizable-features", {"RecognizableVisualFeatures": "YES"}),
     "film": ("film", {"ConversionType": "DF"}),
     "scanned paper": ("film", {"ConversionType": "SD"}),
     "a scanned image": ("film", {"ConversionType": "SI"}),
