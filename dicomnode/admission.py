@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -16,6 +18,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # A-ASSOCIATE-RJ: result 1 permanent, source 1 service user (PS3.8 9.3.4)
 NO_REASON = 1
+MOST_TURNED_AWAY = 20
 CALLING_UNKNOWN = 3
 CALLED_UNKNOWN = 7
 
@@ -56,12 +59,29 @@ class Admission:
         self.callers = callers
         self._projects = projects
         self._numbers = count(1)
+        self.last_call: dict[str, float] = {}  # peer -> seconds since the epoch
+        self.turned_away: deque[dict[str, object]] = deque(maxlen=MOST_TURNED_AWAY)
 
     def renew(self, callers: Mapping[str, list[Caller]], projects: Mapping[str, str]) -> None:
         """Judge by these from now on."""
         self.callers, self._projects = callers, projects
 
     def judge(self, calling: str, called: str, address: str, certificate: bytes | None = None) -> Origin | Rejection:
+        """The origin of an admitted association, or why it is rejected; both are remembered for people."""
+        answer = self._judge(calling, called, address, certificate)
+        if isinstance(answer, Origin):
+            self.last_call[answer.peer] = time.time()
+        else:
+            told = {"calling": calling, "called": called, "address": address, "why": answer.why}
+            self._remember({name: text if text.isprintable() else "?" for name, text in told.items()})
+        return answer
+
+    def _remember(self, caller: dict[str, str]) -> None:
+        for before in [each for each in self.turned_away if caller.items() <= each.items()]:
+            self.turned_away.remove(before)
+        self.turned_away.append({**caller, "at": time.time()})
+
+    def _judge(self, calling: str, called: str, address: str, certificate: bytes | None) -> Origin | Rejection:
         """The origin of an admitted association, or why it is rejected (PS3.8 9.3.4).
 
         `certificate` (DER) is what the caller showed over TLS, its signature checked; None in clear.

@@ -319,6 +319,10 @@ class Node:
             return await self.custody.command(request, report)
         if request.get("command") == "study":
             return await self.desk.command(request, report)
+        if request.get("command") == "status":
+            called, away = self._admission.last_call, self._admission.turned_away
+            report({"status": self._outside.status(), "called": dict(called), "turned_away": list(away)})
+            return 0
         if request.get("command") == "retrieve":
             return await self.orders.retrieve(request, report)
         raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")

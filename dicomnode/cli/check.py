@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+from aiomqtt import MqttError
 
 from dicomnode import config, control
-from dicomnode.cli.options import as_json, config_option, say_json
+from dicomnode.cli import reach
+from dicomnode.cli.finding import Finding, tried
+from dicomnode.cli.options import as_json, config_option, say_json, when
 from dicomnode.config import Settings
 from dicomnode.deidentify.rules import load
-from dicomnode.dimse import query
-from dicomnode.errors import DicomnodeError, PeerRejected
+from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import load_key
-from dicomnode.observe import log
+from dicomnode.observe import log, mqtt
+from dicomnode.store.database import examine, newest
+from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
 
 ANSWER = 10.0  # seconds
+EARLIEST = 1735689600.0  # 2025-01-01; before that, the clock was never set
 SCARCE = 5 << 30  # bytes; below this the free space is worth a warning
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: `verdict` is ok, warning or wrong; `text` says what, and what to do."""
-
-    verdict: str
-    subject: str
-    text: str
 
 
 @click.command()
@@ -64,19 +64,15 @@ def findings(file: Path) -> Iterator[Finding]:
         return
     yield Finding("ok", "configuration", f"{settings.file}")
     for name, project in settings.projects.items():
-        yield _tried(f"rules of {name}", partial(_rules, project.rules))
+        yield tried(f"rules of {name}", partial(_rules, project.rules))
         yield _key(settings, name)
     yield from _storage(settings.storage.directory)
     yield _port(settings)
-    for name in settings.peers:
-        yield from _peer(settings, name)
-
-
-def _tried(subject: str, work: Callable[[], str]) -> Finding:
-    try:
-        return Finding("ok", subject, work())
-    except DicomnodeError as error:
-        return Finding("wrong", subject, str(error))
+    yield from _databases(settings.storage.directory)
+    yield from _clock(settings)
+    yield from reach.peers(settings, status(settings.storage.directory))
+    if settings.mqtt.host:
+        yield tried("MQTT", partial(_broker, settings))
 
 
 def _rules(file: Path) -> str:
@@ -89,7 +85,7 @@ def _key(settings: Settings, project: str) -> Finding:
     given = settings.projects[project].key_file is not None
     if not given and not path.exists():
         return Finding("warning", subject, f"{path} is created at first start; then back it up")
-    finding = _tried(subject, lambda: f"{path}, id {load_key(path).key_id}")
+    finding = tried(subject, lambda: f"{path}, id {load_key(path).key_id}")
     if finding.verdict == "ok" and path.is_relative_to(settings.storage.directory):
         text = f"{path} lies beside the data that it protects; move it and name it in projects.{project}.key_file"
         return Finding("warning", subject, text)
@@ -127,42 +123,71 @@ def _port(settings: Settings) -> Finding:
 
 def runs(directory: Path) -> bool:
     """Whether a node on this storage directory answers over its control socket within a few seconds."""
+    return status(directory) is not None
+
+
+def status(directory: Path) -> dict[str, Any] | None:
+    """What the running node says of itself; None when none answers within a few seconds."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(ANSWER)
     try:
         answers = control.ask(directory, {"command": "status"}) if directory.is_dir() else None
-        return answers is not None and next(answers, None) is not None
+        return None if answers is None else next(answers, None)
     except OSError:
-        return False
+        return None
     finally:
         socket.setdefaulttimeout(before)
 
 
-def _peer(settings: Settings, name: str) -> Iterator[Finding]:
-    peer, subject = settings.peers[name], f"peer {name}"
-    for address in dict.fromkeys((peer.host, *peer.addresses)):
-        if "/" in address:
-            continue
-        try:
-            socket.getaddrinfo(address, None)
-        except OSError:
-            yield Finding("wrong", subject, f"the name {address} does not resolve; correct peers.{name} or the DNS")
-            return
-    for title in _our_titles(settings, name):
-        try:
-            query.echo(peer, title)
-            yield Finding("ok", subject, f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO to {title}")
-        except PeerRejected as error:
-            yield Finding("wrong", subject, f"{error}; add {title} on {name}, or correct peers.{name}.ae_title")
-        except DicomnodeError as error:
-            yield Finding("wrong", subject, str(error))
+def _databases(directory: Path) -> Iterator[Finding]:
+    for name, kind, head in (("journal", "journal", JOURNAL_HEAD), ("identity book", "identity", IDENTITY_HEAD)):
+        path = directory / f"{kind}.db"
+        if not path.exists():
+            yield Finding("ok", name, f"{path} is created at first start")
+        else:
+            yield tried(name, partial(examine, path, head))
 
 
-def _our_titles(settings: Settings, peer: str) -> list[str]:
-    """The AE titles under which we call a peer: those of the projects that use it."""
-    titles = [
-        settings.called(name)
-        for name, project in settings.projects.items()
-        if peer == project.source or peer in project.destinations
-    ]
-    return list(dict.fromkeys(titles)) or [settings.node.ae_title]
+def _clock(settings: Settings) -> Iterator[Finding]:
+    """Times stand in the journal and decide about retries: a clock that was set back is worth a word."""
+    now, path = time.time(), settings.storage.directory / "journal.db"
+    if now < EARLIEST:
+        yield Finding("wrong", "clock", f"it is {when(now)} here; set the clock, best by NTP")
+        return
+    latest = newest(path) if path.exists() else 0.0
+    if latest > now + 60:
+        text = f"it is {when(now)} here, but an instance came at {when(latest)}; set the clock, best by NTP"
+        yield Finding("wrong", "clock", text)
+    elif _synchronised() is False:
+        yield Finding("warning", "clock", f"it is {when(now)} here and NTP does not hold it; switch NTP on")
+    else:
+        yield Finding("ok", "clock", f"it is {when(now)}")
+
+
+def _synchronised() -> bool | None:
+    """What systemd knows about NTP; None where it cannot be asked."""
+    try:
+        asked = subprocess.run(
+            ["timedatectl", "show", "--property=NTPSynchronized", "--value"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"yes": True, "no": False}.get(asked.stdout.strip())
+
+
+def _broker(settings: Settings) -> str:
+    asyncio.run(_connect(settings))
+    return f"{settings.mqtt.host}:{settings.mqtt.reached_at} takes our events below {mqtt.prefix(settings)}"
+
+
+async def _connect(settings: Settings) -> None:
+    try:
+        async with mqtt.client(settings, name="check"):
+            pass
+    except MqttError as error:
+        where = f"{settings.mqtt.host}:{settings.mqtt.reached_at}"
+        raise PermanentError(f"{where}: {mqtt.why(error)}", "correct mqtt.* here, or the broker") from None

@@ -146,13 +146,16 @@ async def _listen(broker: Client) -> None:
         pass
 
 
-def client(settings: Settings, will: Will | None = None) -> Client:
-    """A client for the configured broker, not yet connected. Raises ConfigError for its files."""
+def client(settings: Settings, will: Will | None = None, *, name: str = "") -> Client:
+    """A client for the configured broker, not yet connected. Raises ConfigError for its files.
+
+    A broker knows one connection per client: one beside the node's needs a `name`.
+    """
     mqtt = settings.mqtt
     return Client(
         str(mqtt.host),
         mqtt.reached_at,
-        identifier=mqtt.client_id or f"dicomnode-{_level(settings.node.ae_title)}",
+        identifier=(mqtt.client_id or f"dicomnode-{_level(settings.node.ae_title)}") + name,
         username=mqtt.username,
         password=_password(mqtt.password_file) if mqtt.password_file else None,
         will=will,

@@ -49,6 +49,10 @@ class Outside:
         work = [self._tell(), ping_watchdog(self._view.stuck)] + ([self._publisher.run()] if self._publisher else [])
         self._tasks = [asyncio.create_task(each) for each in work]
 
+    def status(self) -> str:
+        """One line: what is open, what waits, who is away."""
+        return self._view.status()
+
     def renew(self, settings: Settings) -> None:
         """Use these settings from now on; what is configured for MQTT and metrics stays."""
         self._view.settings = settings

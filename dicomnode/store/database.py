@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
@@ -47,6 +48,43 @@ def open_database(path: Path, kind: str, head: str, hint: str, *, create: bool =
         engine.dispose()
         raise
     return engine
+
+
+def examine(path: Path, head: str) -> str:
+    """Look through a database without changing it, beside whoever has it open; what there is to say.
+
+    Raises StoreDamaged, CannotKeep.
+    """
+    engine = _reading(path)
+    try:
+        with engine.connect() as connection:
+            verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+            revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except DatabaseError as error:
+        raise _unusable(error, path.name, "restore it, or move it away") from None
+    finally:
+        engine.dispose()
+    if verdict != "ok":
+        raise StoreDamaged(f"{path.name} is damaged", "restore it, or move it away and let the node write a new one")
+    size = f"{path}, {path.stat().st_size / (1 << 20):.0f} MiB, sound"
+    return size if revision == head else f"{size}; the next start brings it from revision {revision} to {head}"
+
+
+def newest(journal: Path) -> float:
+    """When the last instance came, without changing anything; 0 where the journal cannot say."""
+    engine = _reading(journal)
+    try:
+        with engine.connect() as connection:
+            return float(connection.exec_driver_sql("SELECT max(last_at) FROM study").scalar() or 0.0)
+    except DatabaseError:
+        return 0.0
+    finally:
+        engine.dispose()
+
+
+def _reading(path: Path) -> Engine:
+    url = URL.create("sqlite+pysqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
+    return create_engine(url, hide_parameters=True)
 
 
 def _settle(connection: Any, _record: object) -> None:

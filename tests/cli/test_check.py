@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from peers import dcmtk
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 from dicomnode.cli import main
 from dicomnode.keys import create_key
+from dicomnode.store.journal import Journal
 
 
 def written(directory: Path, staging: int, research: int, port: int = 0) -> Path:
@@ -48,17 +55,22 @@ def findings(capsys: pytest.CaptureFixture[str], file: Path) -> tuple[int, dict[
 
 
 @pytest.fixture
-def peers(storescp: Callable[..., Any]) -> tuple[Any, Any]:
-    """Two receivers of DCMTK."""
-    return storescp("staging"), storescp("research")
+def peers(storescp: Callable[..., Any], dcmqrscp: Callable[..., Any]) -> tuple[Any, Any]:
+    """DCMTK's archive and its receiver."""
+    return dcmqrscp({"LUNG": 11112}, "staging"), storescp("research")
 
 
 def test_a_site_that_works(tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path, peers[0].port, peers[1].port)
     code, found = findings(capsys, file)
     assert code == 0, found
-    assert {verdict for subject, (verdict, _) in found.items() if subject != "room"} == {"ok"}
+    assert {verdict for subject, (verdict, _) in found.items() if subject not in ("room", "clock")} == {"ok"}
     assert found["peer staging"][1].endswith("answers C-ECHO to LUNG")
+    assert found["staging C-FIND"][1] == "answers C-FIND to LUNG"
+    assert found["staging C-MOVE"][1].startswith("takes C-MOVE from LUNG")
+    assert re.match(
+        r"takes 1\d\d of 1\d\d storage SOP classes; Explicit VR Little Endian", found["research C-STORE"][1]
+    )
     assert main(["check", "--config", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("ok      configuration")
@@ -134,3 +146,115 @@ def test_a_key_beside_the_data_is_a_warning(
     code, found = findings(capsys, file)
     assert code == 0
     assert "lies beside the data that it protects" in found["key of lung"][1]
+
+
+def changed(file: Path, section: str, values: dict[str, Any]) -> Path:
+    settings = yaml.safe_load(file.read_text())
+    settings[section] = {**settings.get(section, {}), **values}
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+def test_what_a_destination_lacks_is_named(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    entity = AE("RESEARCH")
+    entity.add_supported_context(Verification)
+    entity.add_supported_context(CTImageStorage, [ExplicitVRLittleEndian])
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    try:
+        _, found = findings(capsys, written(tmp_path, peers[0].port, server.server_address[1]))
+    finally:
+        server.shutdown()
+    verdict, text = found["research C-STORE"]
+    assert verdict == "warning"
+    assert text.startswith("takes 1 of ")
+    assert "; Explicit VR Little Endian; not MR, Computed Radiography," in text
+    assert "allow them on research" in text
+
+
+def test_a_destination_that_takes_nothing(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    entity = AE("RESEARCH")
+    entity.add_supported_context(Verification)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    try:
+        code, found = findings(capsys, written(tmp_path, peers[0].port, server.server_address[1]))
+    finally:
+        server.shutdown()
+    assert (code, found["research C-STORE"][0]) == (1, "wrong")
+    assert "allow C-STORE from LUNG on research" in found["research C-STORE"][1]
+
+
+def test_a_source_that_cannot_be_asked(
+    tmp_path: Path, storescp: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, found = findings(capsys, written(tmp_path, storescp("staging").port, storescp("research").port))
+    assert code == 1
+    assert found["staging C-FIND"][0] == "wrong"
+    assert "allow C-FIND (study root) from LUNG on staging" in found["staging C-FIND"][1]
+
+
+def test_a_running_node_tells_who_called(
+    node: Callable[..., Any], storescp: Callable[..., Any], free_port: Callable[[], int]
+) -> None:
+    research = storescp("research")
+    made = node({"staging": ("STAGING", free_port()), "research": ("RESEARCH", research.port)}).start()
+    assert dcmtk.echo(made.port).code == 0
+    for _ in range(3):
+        assert dcmtk.echo(made.port, calling="STAGNG").code != 0
+    found = json.loads(made.command("check", "--json").stdout)
+    texts = {each["subject"]: each["text"] for each in found}
+    assert texts["staging calls us"].startswith("called us last at ")
+    assert texts["research calls us"].startswith("has not called us since the node started")
+    (turned_away,) = [each["text"] for each in found if each["subject"] == "callers"]
+    assert turned_away.startswith("STAGNG at 127.0.0.1 called DICOMNODE and was rejected at ")
+    assert "calling AE title not recognised; correct peers.*.ae_title" in turned_away
+    assert texts["journal"].endswith("sound")
+    assert texts["identity book"].endswith("sound")
+
+
+def test_the_broker(
+    tmp_path: Path,
+    peers: tuple[Any, Any],
+    mosquitto: Any,
+    free_port: Callable[[], int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = changed(
+        written(tmp_path, peers[0].port, peers[1].port), "mqtt", {"host": "127.0.0.1", "port": mosquitto.port}
+    )
+    code, found = findings(capsys, file)
+    assert (code, found["MQTT"]) == (
+        0,
+        ("ok", f"127.0.0.1:{mosquitto.port} takes our events below dicomnode/DICOMNODE"),
+    )
+    changed(file, "mqtt", {"port": free_port()})
+    code, found = findings(capsys, file)
+    assert (code, found["MQTT"][0]) == (1, "wrong")
+    assert "Connection refused; correct mqtt.* here" in found["MQTT"][1]
+
+
+def test_databases_are_looked_at_and_not_changed(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    Journal.open(tmp_path / "storage" / "journal.db").close()
+    (tmp_path / "storage" / "identity.db").write_bytes(b"SQLite format 3" + b"x" * 5000)
+    before = (tmp_path / "storage" / "journal.db").read_bytes()
+    code, found = findings(capsys, file)
+    assert code == 1
+    assert found["journal"][0] == "ok"
+    assert found["identity book"][0] == "wrong"
+    assert (tmp_path / "storage" / "journal.db").read_bytes() == before
+
+
+def test_a_clock_that_was_set_back(tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    journal = Journal.open(tmp_path / "storage" / "journal.db")
+    journal.study("lung", "study", at=time.time() + 86400).result()
+    journal.close()
+    code, found = findings(capsys, file)
+    assert (code, found["clock"][0]) == (1, "wrong")
+    assert "set the clock" in found["clock"][1]
