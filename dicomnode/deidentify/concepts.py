@@ -23,7 +23,6 @@ class Value(Enum):
     BIRTH_DATE = "a dummy; the gate looks for the original date"
     KEPT_TEXT = "a text that is kept"
     KEPT_UID = "a UID that is kept"
-    CLEANED = "a text that is cleaned where that can be done"
     CODE = "a code that says nothing"
 
 
@@ -42,7 +41,6 @@ class Concepts:
     """Table E.3.4-1 under the options that were chosen (their long names)."""
 
     def __init__(self, options: frozenset[str]) -> None:
-        self._cleans = "clean_descriptors" in options
         short = {tables.OPTIONS[option] for option in options}
         self._rulings: dict[tuple[str, str, str], Ruling] = {}
         self._identifying: set[tuple[str, str]] = set()
@@ -60,7 +58,7 @@ class Concepts:
         if found is None and value_type in ("CODE", "NUM") and name in self._identifying:
             return Ruling(removed=True)
         if found is None and value_type == "TEXT":
-            return Ruling(value=Value.CLEANED if self._cleans else Value.AS_EVERYWHERE)
+            return PLAIN
         if value_type == "CODE" and code_scheme not in public_schemes():
             return Ruling(found is not None and found.removed, Value.CODE)
         return found or PLAIN
@@ -77,7 +75,7 @@ def _ruling(name: tuple[str, str], value_type: str, basic: str, codes: dict[str,
     if value_type != "TEXT":
         return Ruling(letter == "X")
     if letter in "CK":
-        return Ruling(value=Value.CLEANED if letter == "C" else Value.KEPT_TEXT)
+        return PLAIN if letter == "C" else Ruling(value=Value.KEPT_TEXT)
     return Ruling(letter == "X", Value.AS_EVERYWHERE if "descriptors" in codes else Value.IDENTIFIER)
 
 
@@ -137,16 +135,15 @@ def _needle(needle: Needle) -> Change:
     return lambda step, _: replace(step, needle=needle)
 
 
-def _cleaned(step: Step, _: str) -> Step:
-    """Texts are not cleaned yet: as everywhere."""
-    return step
+def _identifier(step: Step, _: str) -> Step:
+    """Never a description that could be cleaned."""
+    return replace(step, action=Action.DUMMY if step.action is Action.CLEAN else step.action, needle=Needle.IDENTIFIER)
 
 
 KEPT_VRS = frozenset(["UT", "UI", "UN"])
 CHANGES: dict[Value, tuple[int, Change]] = {
-    Value.IDENTIFIER: (TEXT_VALUE, _needle(Needle.IDENTIFIER)),
+    Value.IDENTIFIER: (TEXT_VALUE, _identifier),
     Value.BIRTH_DATE: (DATE_VALUE, _needle(Needle.BIRTH_DATE)),
-    Value.CLEANED: (TEXT_VALUE, _cleaned),
     Value.CODE: (CODE_SEQUENCE, _coded),
     Value.KEPT_TEXT: (TEXT_VALUE, _kept),
     Value.KEPT_UID: (UID_VALUE, _kept),

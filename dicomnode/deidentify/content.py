@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import pack, unpack
 
-from dicomnode.deidentify.concepts import PLAIN, REFERENCED_ITEM, Concepts, Ruling, vary
+from dicomnode.deidentify.concepts import PLAIN, REFERENCED_ITEM, Concepts, Ruling, public_schemes, vary
 from dicomnode.deidentify.encoded import UN, Element, Item, place, vr_code
 from dicomnode.deidentify.pixels import find, text_of, value_of
 from dicomnode.deidentify.plan import Steps
@@ -21,6 +21,8 @@ VALUE_TYPE, RELATIONSHIP = 0x0040A040, 0x0040A010
 CODE_VALUES = (0x00080100, 0x00080119, 0x00080120)
 CODING_SCHEME = 0x00080102
 ANNOTATIONS, GRAPHICS = 0x00700001, (0x00700009, 0x00700209)
+CODES = frozenset([0x00081084, 0x00081301, 0x00081302, 0x00081303, 0x00081304, 0x00321067, 0x0040100A])
+"""Sequences of codes that describe the patient: those stay that somebody made who knows no patient."""
 COORDINATES = frozenset(["SCOORD", "TCOORD"])
 SELECTED = "SELECTED FROM"
 UL = vr_code("UL")
@@ -81,6 +83,8 @@ def judge(data: bytes, element: Element, concepts: Concepts) -> Tree:
         nodes = [Node(i[0], (), PLAIN, "", "", None, None, gone=not _draws(i)) for i in items or ()]
         return Tree({node.begin: node for node in nodes})
     reader = _Reader(data, concepts)
+    if tag in CODES:
+        return Tree({item[0]: reader.code(item) for item in items or ()})
     roots = reader.nodes(items or [], (1,), None)
     nodes_by_position = {node.position: node for node in reader.found}
     _remove(reader.found, nodes_by_position)
@@ -121,6 +125,11 @@ class _Reader:
             if below is not None and below[5]:
                 node.children = self.nodes(below[5], node.position, node)
         return made
+
+    def code(self, item: Item) -> Node:
+        """The node of a code, which goes unless its scheme is public."""
+        public = text_of(self._data, item[3], CODING_SCHEME) in public_schemes()
+        return Node(item[0], (), PLAIN, "", "", None, None, gone=not public)
 
     def _node(self, begin: int, position: Position, elements: list[Element], parent: Node | None) -> Node:
         data = self._data

@@ -13,6 +13,7 @@ from dicomnode.deidentify.standard.replacements import code_items
 from dicomnode.deidentify.suspicious import SuspiciousPixels
 
 if TYPE_CHECKING:
+    from dicomnode.deidentify.descriptors import Cleaner
     from dicomnode.deidentify.private import SafePrivate
 
 MEMO = 8192
@@ -102,8 +103,9 @@ class Step:
     """What happens to an element, and why.
 
     `attribute` names the template of a PSEUDONYM; `book` says that original and cleaned value go to the identity
-    book. `dummy` is the value to write, padded to even length, encoded Explicit VR Little Endian where it is a
-    sequence's items (defined lengths); `implicit` is the same in Implicit VR Little Endian.
+    book. `dummy` is the value to write (for CLEAN where nothing remains; without one the value is emptied), padded to
+    even length, encoded Explicit VR Little Endian where it is a sequence's items (defined lengths); `implicit` is the
+    same in Implicit VR Little Endian.
     """
 
     action: Action
@@ -196,6 +198,8 @@ class Plan:
     """None unless dates are moved."""
     safe: SafePrivate | None = field(default=None, repr=False)
     """None unless safe private attributes stay."""
+    cleaner: Cleaner | None = field(default=None, repr=False)
+    """None unless descriptors are cleaned."""
     pixels: SuspiciousPixels = field(default_factory=suspicious.default, repr=False)
     """Which instances are withheld for what their pixels may show."""
     _classes: dict[str, Steps] = field(default_factory=dict, repr=False)

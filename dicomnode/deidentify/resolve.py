@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dicomnode.deidentify import suspicious
+from dicomnode.deidentify.content import CODES
 from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 from dicomnode.deidentify.standard.types import Node, iod_of
@@ -31,6 +32,8 @@ TIMEZONE = 0x00080201
 PRIVATE_ELEMENTS = 0x1000
 
 TEXT_OBJECTS = 0x00700008
+DESCRIBING = frozenset(["LO", "LT", "SH", "ST", "UC", "UT"])
+"""VRs of descriptions."""
 AROUND_CONTENT = frozenset([0x00400610, 0x0040B020])
 """Sequences of which the items are no content items, but hold them: specimen preparation, waveform annotations."""
 OVERLAY_PLANE = frozenset([0x0010, 0x0011, 0x0015, 0x0040, 0x0050, 0x0051, 0x0100, 0x0102, 0x3000])
@@ -59,6 +62,10 @@ class Choices:
     shift: Shift = field(default_factory=Shift)
     """How dates are moved, where they are."""
     pixels: SuspiciousPixels = field(default_factory=suspicious.default)
+    vocabulary: tuple[str, ...] = ()
+    """Descriptions that stay as they are."""
+    words: tuple[str, ...] = ()
+    """Words that may stay in descriptions, beside those that the project knows."""
 
 
 def letter(code: str, type_: str | None) -> str:
@@ -121,6 +128,8 @@ class Resolver:
         dummy = implicit = None
         if action is Action.DUMMY:
             action, dummy, implicit = self._dummy(sop_class, tag, vr)
+        elif action is Action.CLEAN and _must_have_value(tag, None if node is None else node.types.get(tag, "")):
+            _, dummy, implicit = self._dummy(sop_class, tag, vr)
         return Step(
             action=action,
             needle=self._needle(tag, vr, action),
@@ -174,6 +183,9 @@ class Resolver:
             if option in self._choices.options and row.options.get(option) == "C":
                 action = content_action(tag, vr, "descriptors" in self._choices.options)
                 return None if action is None else (action, option)
+        if "descriptors" in self._choices.options and row.options.get("descriptors") == "C":
+            action = described_action(tag, vr)
+            return None if action is None else (action, "descriptors")
         return None
 
     def _code(self, row: tables.Row) -> tuple[str, str]:
@@ -264,6 +276,23 @@ def content_action(tag: int, vr: str, descriptors: bool) -> Action | None:
     if tag == TEXT_OBJECTS:
         return Action.RECURSE if descriptors else None
     return Action.RECURSE if tag in AROUND_CONTENT else Action.CONTENT
+
+
+def described_action(tag: int, vr: str) -> Action | None:
+    """What a C of Clean Descriptors comes to; None where the Basic Profile's code stands, as for binary values."""
+    said = dictionary.vr_of(tag)
+    if said == "SQ":
+        if vr not in ("SQ", "UN"):
+            return None
+        return Action.CONTENT if tag in CODES else Action.RECURSE
+    free = said in DESCRIBING and (vr in DESCRIBING or vr == "UN")
+    return Action.CLEAN if free else None
+
+
+def _must_have_value(tag: int, type_: str | None) -> bool:
+    """Whether an attribute that cannot stay as it came gets a dummy, and is not emptied."""
+    row = tables.row_of(tag)
+    return type_ in ("1", "1C", None) or (row is not None and letter(row.basic, type_) == "D")
 
 
 def _by_letter(got: str, tag: int, vr: str) -> Action:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dicomnode.deidentify import suspicious
+from dicomnode.deidentify.descriptors import Cleaner, phrase
 from dicomnode.deidentify.plan import CID_7050, CLAIMS, Action, Methods, Plan, Shift
 from dicomnode.deidentify.private import SafePrivate
 from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
@@ -18,7 +19,17 @@ from dicomnode.deidentify.standard import dictionary, replacements, tables
 
 METHOD = 5
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
-KEYS = ("profile", "options", "dates", "templates", "attributes", "withhold", "accept", "suspicious_pixels")
+KEYS = (
+    "profile",
+    "options",
+    "dates",
+    "templates",
+    "attributes",
+    "withhold",
+    "accept",
+    "suspicious_pixels",
+    "descriptors",
+)
 ACTIONS = {
     "keep": Action.KEEP,
     "remove": Action.REMOVE,
@@ -26,10 +37,9 @@ ACTIONS = {
     "dummy": Action.DUMMY,
     "uid": Action.UID,
 }
-NOT_BUILT = {
-    "clean_descriptors": "descriptions are removed; keep a single one under attributes",
-}
+NOT_BUILT: dict[str, str] = {}
 """Options whose cleaning this version cannot do, and what happens without them."""
+DESCRIPTORS = "clean_descriptors"
 MODIFIED = "retain_longitudinal_modified_dates"
 SHIFTS = {"days": 1, "weeks": 7}
 LEAST_RANGE, MOST_RANGE = 30, 36500
@@ -68,6 +78,7 @@ def build(choices: Choices, name: str) -> Plan:
         refused=resolver.refuses,
         shift=choices.shift if "modified" in choices.options else None,
         pixels=choices.pixels,
+        cleaner=Cleaner(choices.vocabulary, choices.words) if "descriptors" in choices.options else None,
         safe=SafePrivate("uids" in choices.options) if "private" in choices.options else None,
     )
 
@@ -84,6 +95,7 @@ def _digest(choices: Choices) -> str:
         "withhold": sorted(choices.withhold),
         "accept": sorted(choices.accept),
         "pixels": choices.pixels.said,
+        "descriptors": [choices.vocabulary, choices.words] if "descriptors" in choices.options else None,
         "shift": [choices.shift.unit, choices.shift.most] if "modified" in choices.options else None,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
@@ -135,6 +147,7 @@ class _Reader(Document):
             withhold=self.classes(root.get("withhold"), dictionary.storage_classes()),
             accept=self.classes(root.get("accept"), tables.withheld_classes()),
             pixels=suspicious.read(self, root.get("suspicious_pixels")),
+            **self._descriptors(root.get("descriptors"), options),
         )
 
     def _options(self, given: tuple[int, Node] | None) -> frozenset[str]:
@@ -170,6 +183,23 @@ class _Reader(Document):
                 found = replace(found, most=int(text))
             else:
                 raise self.wrong(line, f"unknown key '{key}'", nearest(key, ("shift", "range")))
+        return found
+
+    def _descriptors(self, given: tuple[int, Node] | None, options: frozenset[str]) -> dict[str, tuple[str, ...]]:
+        """Descriptions and words that stay."""
+        if given is None:
+            return {}
+        if tables.OPTIONS[DESCRIPTORS] not in options:
+            raise self.wrong(given[0], "'descriptors' says what stays of descriptions", f"add option {DESCRIPTORS}")
+        found = {}
+        for key, (line, node) in self.mapping(given[1], "descriptors").items():
+            if key not in ("vocabulary", "words"):
+                raise self.wrong(line, f"unknown key '{key}'", nearest(key, ("vocabulary", "words")))
+            texts = self.words(node, key)
+            for at, text in texts:
+                if not phrase(text) or (key == "words" and len(phrase(text)) > 1):
+                    raise self.wrong(at, f"'{text}' is no word", "put whole texts under vocabulary")
+            found[key] = tuple(sorted({text for _, text in texts}))
         return found
 
     def _templates(self, given: tuple[int, Node] | None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from dicomnode.deidentify import content, dates, rewrite, values
+from dicomnode.deidentify import content, dates, descriptors, rewrite, values
 from dicomnode.deidentify.concepts import concepts
 from dicomnode.deidentify.declaration import LONGITUDINAL, REMOVED, declared, digests_before, longitudinal
 from dicomnode.deidentify.encoded import PIXEL_TAGS, UN, Element, is_undefined, place, vr_code
@@ -40,6 +40,7 @@ FORM, WITHHOLD = Action.FORM, Action.WITHHOLD
 FORMED = values.FORMED
 IMAGE_GROUP = 0x0028
 SHIFT, AGE, PRIVATE, CONTENT, OVERLAY = Action.SHIFT, Action.AGE, Action.PRIVATE, Action.CONTENT, Action.OVERLAY
+CLEAN = Action.CLEAN
 
 
 class Treatment:
@@ -59,12 +60,15 @@ class Treatment:
         self._character_sets: set[bytes] = set()
         self._patient_hash = ""
         self._days = 0
+        self._known = descriptors.NOTHING
         self._treated: list[tuple[bytes, Sequence[Element]]] = []
 
     def head(self, data: bytes, elements: list[Element]) -> list[bytes]:
         """The clean elements before the pixel data, the declaration of what was done among them."""
         self._identify(data, elements)
         self._character_set = self._checked(value_of(data, elements, CHARACTER_SET) or b"", ())
+        if self._plan.cleaner is not None:
+            self._known = descriptors.known_in(data, elements, self._steps, self._character_set)
         first, second = bisect_left(elements, (REMOVED,)), bisect_left(elements, (LONGITUDINAL,))
         out: list[bytes] = []
         for digest in digests_before(data, elements):
@@ -209,6 +213,8 @@ class Treatment:
             return self._uids(level, element, step)
         if action is SHIFT or action is AGE:
             return self._reduced(level, element, action)
+        if action is CLEAN:
+            return self._described(level, element, step)
         if action is FORM or action is WITHHOLD:
             return self._formed(level, element, step)
         self._note(level.data, element, step, level.steps, level.character_set)
@@ -300,6 +306,21 @@ class Treatment:
         kept = values.well_formed(level.data[value:stop], step.form)
         self.gate.keep[element[1]](kept)
         return rewrite.value(level.data, element, level.implicit, kept.rstrip(PADDING))
+
+    def _described(self, level: Level, element: Element, step: Step) -> list[bytes] | None:
+        """A description of which the words stay that cannot tell who it is about."""
+        tag, vr, start, value, stop, _ = element
+        assert self._plan.cleaner is not None
+        raw = level.data[value:stop]
+        kind = dictionary.vr_of(tag) if vr == UN else chr(vr >> 8) + chr(vr & 0xFF)
+        kept = descriptors.cleaned(raw, kind, level.character_set, self._plan.cleaner, self._known)
+        if stop - start & 1:
+            raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
+        if not kept and raw:
+            dummy = (step.implicit if level.implicit else step.dummy) or b""
+            return [rewrite.header(level.data, element, level.implicit, len(dummy)), dummy]
+        self.gate.keep[vr](kept)
+        return None if kept == raw else rewrite.value(level.data, element, level.implicit, kept)
 
     def _private(self, level: Level, element: Element, elements: Sequence[Element], step: Step) -> list[bytes] | None:
         """A private element: it stays where the plan knows it as safe, with the creator of its block."""

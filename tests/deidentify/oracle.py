@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import oracle_content
 import oracle_dates
+import oracle_descriptors
 import oracle_forms
 import oracle_private
 import pydicom._uid_dict
@@ -24,6 +25,7 @@ from oracle_facts import (
     dictionary_vr,
     digits,
     effective_vr,
+    facts,
     find_row,
     in_dictionary,
     is_sequence,
@@ -34,6 +36,7 @@ from oracle_facts import (
     under,
 )
 from pydicom import datadict
+from pydicom.charset import convert_encodings
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -60,6 +63,7 @@ class Oracle:
     options: tuple[str, ...] = ()
     overrides: dict[str, str] = field(default_factory=dict)
     shift: tuple[str, int] = ("days", 365)
+    texts: oracle_descriptors.Texts = field(default_factory=oracle_descriptors.Texts)
     _roots: list[Item] = field(default_factory=list)
 
     def clean(self, data_set: Dataset) -> Dataset:
@@ -70,6 +74,7 @@ class Oracle:
         label = "patient" if patient_id else "patient of study"
         self.patient = self._hash(label, patient_id or self.study)
         self.days = oracle_dates.days(self.key, patient_id, self.study, *self.shift)
+        self.names, self.identifiers = oracle_descriptors.known(self._identifying(data_set, ""))
         cleaned = self._treat(data_set, "", data_set)
         cleaned.PatientIdentityRemoved = "YES"
         self._declare(data_set, cleaned)
@@ -112,6 +117,10 @@ class Oracle:
                 )
                 continue
             verdict = special or verdict
+            if verdict == "clean" and item and item.how == "identifier":
+                verdict = "D"
+            if verdict == "clean":
+                verdict = self._describe(cleaned, data_set, raw, vr, path)
             if verdict == "K" and is_sequence(tag, vr):
                 verdict = "items"
             if verdict == "K" and "AS" in (vr, dictionary_vr(tag)):
@@ -138,7 +147,12 @@ class Oracle:
         """Content items or graphic annotations: some go, and when all do, the sequence is empty or goes too."""
         below = f"{path}/{digits(tag)}".lstrip("/")
         sequence = items_of(data_set, tag)
-        if digits(tag) == "00700001":
+        if digits(tag) in oracle_descriptors.CODED:
+            public = [
+                each for each in sequence if self._text(each, "CodingSchemeDesignator") in oracle_content._public()
+            ]
+            treated = [self._treat(each, below, root) for each in public]
+        elif digits(tag) == "00700001":
             drawn = ("GraphicObjectSequence", "CompoundGraphicSequence")
             treated = [self._treat(each, below, root) for each in sequence if any(each.get(k) for k in drawn)]
         elif item is not None and digits(tag) == oracle_content.CONTENT:
@@ -150,6 +164,51 @@ class Oracle:
             self._roots = outside
         if treated or not sequence or digits(tag) == "00400555":
             cleaned[tag] = DataElement(tag, "SQ", Sequence(treated))
+
+    def _identifying(self, data_set: Dataset, path: str) -> list[tuple[bool, bytes, list[str]]]:
+        """The names and identifiers in front of the pixels that are taken out: is it a name, the value, the codecs."""
+        found = []
+        listed = {row["tag"]: row["kind"] for row in facts("needles.csv")}
+        for tag in sorted(data_set.keys()):
+            raw = data_set.get_item(tag)
+            vr = effective_vr(raw)
+            if path == "" and tag >= 0x7FE00008:
+                break
+            if vr == "SQ":
+                below = f"{path}/{digits(tag)}".lstrip("/")
+                found += [one for item in items_of(data_set, tag) for one in self._identifying(item, below)]
+                continue
+            kind = listed.get(digits(tag), "NAME" if "PN" in (vr, dictionary_vr(tag)) else "")
+            if kind not in ("NAME", "IDENTIFIER") or self._verdict(tag, vr, path) in ("K", "items", "content", "C"):
+                continue
+            value = raw.value if isinstance(raw.value, bytes) else str(raw.value or "").encode()
+            codecs = [str(codec) for codec in convert_encodings(data_set.original_character_set)]
+            found.append((kind == "NAME" and not tag.is_private, value, codecs[:1]))
+        return found
+
+    def _describe(
+        self, cleaned: Dataset, data_set: Dataset, raw: RawDataElement | DataElement, vr: str, path: str
+    ) -> str:
+        """Write what remains of a description; X when that is done, else what happens when nothing does."""
+        value = raw.value if isinstance(raw.value, bytes) else str(raw.value or "").encode()
+        codec = str(convert_encodings(data_set.original_character_set)[0])
+        text = oracle_descriptors.decoded(value, codec)
+        kind = dictionary_vr(raw.tag) if vr == "UN" else vr
+        texts = (text or "").split("\\") if kind in ("LO", "SH", "UC") else [text or ""]
+        kept = [self.texts.clean(one.strip(" \0"), self.names, self.identifiers) for one in texts]
+        if text is not None and kept == [one.strip(" \0") for one in texts]:
+            cleaned._dict[raw.tag] = raw
+            return "X"
+        if not any(kept):
+            row = find_row(raw.tag)
+            assert row is not None
+            type_ = self._type(path, raw.tag)
+            return "D" if type_ in ("1", "1C", "?") or under(row["basic"], type_) == "D" else "Z"
+        joined = "\\".join(kept)
+        cleaned[raw.tag] = DataElement(
+            raw.tag, vr, (joined + " " * (len(joined) % 2)).encode() if vr == "UN" else joined
+        )
+        return "X"
 
     def _verdict(self, tag: BaseTag, vr: str, path: str) -> str:
         """X, Z, D, U, K, or: items (treat the items), template."""
@@ -178,6 +237,9 @@ class Oracle:
         cleaned = oracle_content.verdict(digits(tag), vr, dictionary_vr(tag), self.options, row["options"])
         if cleaned is not None:
             return cleaned
+        said = oracle_descriptors.verdict(digits(tag), vr, dictionary_vr(tag), self.options, row["options"])
+        if said is not None:
+            return said
         return under(self._code(row), self._type(path, tag))
 
     def _code(self, row: dict[str, str]) -> str:

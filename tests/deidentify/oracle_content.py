@@ -126,6 +126,8 @@ def _decide(item: Item, options: tuple[str, ...]) -> tuple[bool, str]:
     if rows:
         letter = _letter(rows[0], options)
         kept = {"TEXT": "text", "UIDREF": "uid"}.get(kind, "") if letter == "K" else ""
+        if kind == "TEXT" and letter == "D":
+            kept = "identifier"
         return letter == "X", "code" if coded else kept
     secret = any(row["value_type"] in ("TEXT", "PNAME") and "descriptors" not in row["options"] for row in same)
     if kind in ("CODE", "NUM") and secret:

@@ -12,6 +12,7 @@ from dicomnode.errors import RulesError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 BASIC = Path(__file__).parents[2] / "rules" / "basic.yaml"
+DESCRIPTORS = "profile: basic\noptions: [clean_descriptors]\n"
 MODIFIED = "profile: basic\noptions: [retain_longitudinal_modified_dates]\n"
 
 BAD = {
@@ -24,8 +25,13 @@ BAD = {
     "profile: basic\nprofile: basic": "2: 'profile' is there twice; keep one of the two",
     "profile: basic\noptions: retain_uids": "2: options must be a list; write: options: [...]",
     "profile: basic\noptions: [retain_uid]": "2: unknown option 'retain_uid'; did you mean 'retain_uids'?",
-    "profile: basic\noptions:\n  - clean_descriptors": "3: option 'clean_descriptors' cannot be honoured yet; "
-    "leave it out: descriptions are removed; keep a single one under attributes",
+    "profile: basic\noptions:\n  - clean_descripters": "3: unknown option 'clean_descripters'; "
+    "did you mean 'clean_descriptors'?",
+    "profile: basic\ndescriptors: {words: [Ultravist]}": "2: 'descriptors' says what stays of descriptions; "
+    "add option clean_descriptors",
+    DESCRIPTORS + "descriptors: {word: [x]}": "3: unknown key 'word'; did you mean 'words'?",
+    DESCRIPTORS + "descriptors: {words: [two words]}": "3: 'two words' is no word; put whole texts under vocabulary",
+    DESCRIPTORS + "descriptors: {vocabulary: ['-']}": "3: '-' is no word; put whole texts under vocabulary",
     "profile: basic\noptions: [retain_longitudinal_full_dates, retain_longitudinal_modified_dates]": "2: full and "
     "modified dates exclude each other; choose one (PS3.15 E.3.6)",
     "profile: basic\ntemplates:\n  patientid: x": "3: unknown template 'patientid'; did you mean 'patient_id'?",

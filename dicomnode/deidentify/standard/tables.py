@@ -115,6 +115,12 @@ def retired_classes() -> dict[str, str]:
 
 
 @cache
+def clinical_words() -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Words that may stay in a cleaned description, by kind; `also-a-name` marks those of them that people bear."""
+    return tuple((record["kind"], tuple(record["words"].split())) for record in read("clinical_words.csv"))
+
+
+@cache
 def digest() -> str:
     """Hex SHA-256 over every data file."""
     hasher = hashlib.sha256()
