@@ -10,6 +10,8 @@ from typing import Any
 
 import images
 import pytest
+from forked import ForkedNode
+from killpoint import Forge
 from peers.dcmtk import Dcmqrscp, Storescp
 from peers.mosquitto import Mosquitto
 from peers.node import Node
@@ -78,6 +80,16 @@ def node(tmp_path: Path, programs: ExitStack) -> Callable[..., Node]:
         return made
 
     return configure
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    """Starts programs of the package without loading it each time; ForkedNode uses it."""
+    rules = tmp_path_factory.mktemp("rules") / "rules.yaml"
+    rules.write_text("profile: basic\n")
+    with Forge(rules) as made:
+        ForkedNode.forge = made
+        yield made
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +96,11 @@ def _wrap_commits(points: Points) -> None:
 
 
 def _wrap_answers(points: Points) -> None:
-    from dicomnode.forward import Forwarder
     from dicomnode.intake import Intake
     from dicomnode.large import LargeInstance
+    from dicomnode.store.journal import Journal
 
-    store, finish, record = Intake.store, LargeInstance.finish, Forwarder._record
+    store, finish, sent = Intake.store, LargeInstance.finish, Journal.sent
 
     async def stored(self: Intake, *arguments: Any) -> int:
         status = await store(self, *arguments)
@@ -112,17 +112,29 @@ def _wrap_answers(points: Points) -> None:
         points.passed("before answer of a stream")
         return status
 
-    def recorded(self: Forwarder, *arguments: Any, **named: Any) -> None:
+    def noted(self: Journal, *arguments: Any, **named: Any) -> Any:
         points.passed("before note of sent")
-        record(self, *arguments, **named)
+        return sent(self, *arguments, **named)
 
     Intake.store = stored  # type: ignore[method-assign]
     LargeInstance.finish = finished  # type: ignore[method-assign]
-    Forwarder._record = recorded  # type: ignore[method-assign]
+    Journal.sent = noted  # type: ignore[method-assign]
 
 
 def _run(arguments: Sequence[str], log: str, trace: str, last: str, number: int) -> None:
-    """In the forked process: become the program."""
+    """In the forked process: become the program, and never come back."""
+    try:
+        _become(arguments, log, trace, last, number)
+    finally:
+        traceback.print_exc()
+        os._exit(70)
+
+
+def _become(arguments: Sequence[str], log: str, trace: str, last: str, number: int) -> None:
+    folder = Path(log).parent
+    os.chdir(folder)  # where a core dump would be
+    (folder / "tmp").mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = str(folder / "tmp")
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
         os.dup2(output, stream)
@@ -157,15 +169,21 @@ def _serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            with suppress(ChildProcessError):
-                os.waitpid(request["wait"], 0)
-            print(0, flush=True)
+            print(_ended(request["wait"]), flush=True)
             continue
         child = os.fork()
         if not child:
             os.setsid()
             _run(**request)
         print(child, flush=True)
+
+
+def _ended(child: int) -> int:
+    """The exit code of a child; of one killed by a signal the negative number; 0 when that was told before."""
+    try:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except ChildProcessError:
+        return 0
 
 
 class Forked:

@@ -7,66 +7,25 @@ from __future__ import annotations
 
 import os
 import random
-import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import images
 import pytest
 import synthetic
 from chain import Arrived, cleaned
-from killpoint import Forge, Forked, Point, names, sample
+from forked import ForkedNode
+from killpoint import Point, names, sample
 from peers import dcmtk
 from peers.dcmtk import Storescp
 from peers.node import Node
 from peers.process import until
 
-POINTS = os.environ.get("DICOMNODE_KILL_POINTS", "10")
-KILLS = int(os.environ.get("DICOMNODE_KILLS", "6"))
+POINTS = os.environ.get("DICOMNODE_KILL_POINTS", "12")
+KILLS = int(os.environ.get("DICOMNODE_KILLS", "12"))
 KEY = bytes(range(32))
 SETTINGS = {"node": {"whole": "64KiB"}, "forward": {"first": "100ms", "most": "300ms"}}
-
-
-class ForkedNode(Node):
-    """The node as a black box, started by a forge."""
-
-    forge: Forge
-
-    def start_to_die(self, at: Point, trace: Path) -> None:
-        """Start it; it ends at this point, perhaps before it listens."""
-        self.process = self._forked(trace, at)
-
-    def start(self) -> Node:
-        """Start it and wait until it listens."""
-        self.process = self._forked(None, ("", 0))
-        assert self.running, self.output()[-2000:]
-        return self
-
-    def _forked(self, trace: Path | None, at: Point) -> Forked:
-        forked = self.forge.start(["serve", "--config", str(self.config)], self.log, trace, at)
-        forked.wait_ready(self._listening)
-        return forked
-
-    def column(self, statement: str) -> list[str]:
-        """The first column of a query on the journal."""
-        with closing(sqlite3.connect(f"file:{self.storage}/journal.db?mode=ro", uri=True, timeout=10)) as journal:
-            return [row[0] for row in journal.execute(statement)]
-
-    def settled(self) -> bool:
-        """Whether nothing is under way."""
-        return set(self.column("SELECT state FROM study")) <= {"confirmed", "withheld"}
-
-
-@pytest.fixture(scope="module")
-def forge(tmp_path_factory) -> Iterator[Forge]:
-    rules = tmp_path_factory.mktemp("rules") / "rules.yaml"
-    rules.write_text("profile: basic\n")
-    with Forge(rules) as made:
-        ForkedNode.forge = made
-        yield made
 
 
 class Course:
@@ -181,13 +140,13 @@ def test_killed_at_random_moments(tmp_path, forge, storescp, write_files):
     for life in range(1, KILLS + 1):
         senders = []
         for study in (2 * life - 1, 2 * life):
-            clean, bad = _material(study, 40)
+            clean, bad = _material(study, 16)
             all_clean |= clean
             all_bad |= bad
             files = write_files(_mixed(clean, bad), f"sent{study}")
             senders.append(threading.Thread(target=course.send, args=(files,)))
             senders[-1].start()
-        time.sleep(0.05 + moments.random() * 0.6)
+        time.sleep(0.05 + moments.random() * 0.4)
         course.node.kill()
         for sender in senders:
             sender.join()

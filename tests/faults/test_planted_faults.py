@@ -12,6 +12,7 @@ import images
 import planting
 import synthetic
 from chain import Way
+from forked import ForkedNode
 from peers import dcmtk
 from peers.node import Node
 from peers.process import until
@@ -41,11 +42,12 @@ def _material() -> tuple[list[bytes], list[bytes], list[bytes]]:
     return clean, bad, sorted(both)
 
 
-def _written(node: Node, told: list[str], *more: Path) -> dict[str, bytes]:
-    """Everything that the node and its commands wrote, but for the identity book."""
-    places = {"log": node.output().encode(), "told": "\n".join(told).encode(), **node.written_bytes()}
-    for folder in (node.temporary, *more):
-        places |= {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def _written(node: Node, told: list[str], research: Path) -> dict[str, bytes]:
+    """Everything that the node and its commands wrote, but for the identity book; and what was forwarded."""
+    places = {"told": "\n".join(told).encode()}
+    for folder in (node.folder, research):
+        found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("identity.db")]
+        places |= {str(path): path.read_bytes() for path in found}
     return places
 
 
@@ -53,13 +55,14 @@ def _limit(chain: Way, size: int) -> None:
     resource.prlimit(chain.node.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
-def test_nothing_planted_lies_around_after_faults(way, write_files, tmp_path, monkeypatch):
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.chdir(home)  # where a core dump would be
+def test_nothing_planted_lies_around_after_faults(forge, storescp, write_files, tmp_path):
     clean, bad, needles = _material()
     files = write_files([*clean, *bad])
-    chain = way(key=KEY, quiet="300ms", settings=SETTINGS)
+    research = storescp()
+    peers = {"staging": ("STAGING", 4242), "research": ("RESEARCH", research.port)}
+    node = ForkedNode(tmp_path / "node", peers, key=KEY, quiet="300ms", settings=SETTINGS)
+    node.start()
+    chain = Way(node, research)
     told: list[str] = []
 
     def told_by(*arguments: str) -> str:
@@ -101,6 +104,7 @@ def test_nothing_planted_lies_around_after_faults(way, write_files, tmp_path, mo
     told_by("quarantine", "release", ids[1], "--debug")
     chain.node.terminate()
     assert chain.research.data_sets() == chain.expect(clean)
-    written = _written(chain.node, told, home, chain.research.folder)
+    written = _written(chain.node, told, chain.research.folder)
     assert [f"{needle!r} in {name}" for name, data in written.items() for needle in needles if needle in data] == []
-    assert list(home.iterdir()) == [], "a core dump"
+    made = {path.name for path in chain.node.folder.iterdir()}
+    assert made == {"storage", "tmp", "rules.yaml", "dicomnode.yaml", "node.log", "command.log"}, "a core dump?"
