@@ -16,6 +16,9 @@ from dicomnode.deidentify.jpeg import malformed
 RLE_HEADER = 64
 MOST_SEGMENTS = 15
 OFFSETS = Struct("<16I").unpack
+DECODED = (*range(1, 129), 0, *range(128, 1, -1))
+ENCODED = (*range(2, 130), 1, *[2] * 127)
+"""Bytes of a run when decoded and with its code, by the code (PS3.5 G.3.1)."""
 FILLING = b"\0\x80"
 """What an encoder may fill an RLE segment up with: nothing, and the code for nothing."""
 
@@ -142,16 +145,14 @@ class RunLengths(Opaque):
     def _segment(self, data: bytes) -> None:
         """Bytes of one segment: how long they become, and nothing but filling behind that."""
         at, left, size = self._skip, self._left, len(data)
-        while at < size and left > 0:
-            code = data[at]
-            if code < 128:
-                left -= code + 1
-                at += code + 2
-            elif code > 128:
-                left -= 257 - code
-                at += 2
-            else:
-                at += 1
+        lengths, steps = DECODED, ENCODED
+        try:
+            while left > 0:
+                code = data[at]
+                left -= lengths[code]
+                at += steps[code]
+        except IndexError:
+            pass  # the next bytes go on, or `_next` finds that the frame is not complete
         if left < 0 or data[at:].strip(FILLING):
             raise malformed()
         self._left, self._skip = left, max(at - size, 0)

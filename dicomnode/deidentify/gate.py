@@ -58,8 +58,8 @@ NAME_ONLY = re.compile(rb"[a-z][a-z _.&-]*")
 WRITTEN = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz .,-_/^=")
 RUNS = bytes(0x61 if code in WRITTEN else 0 for code in range(256))
 SHORTEST_RUN = b"a" * LEAST_IN_FRAMES
-USUAL_CODES = b"*456789:"
-"""Part of the Huffman tables that nearly every JPEG frame has."""
+USUAL_CODES = b"456789"
+"""Part of the Huffman tables that nearly every JPEG frame has: between * and :."""
 UTF_16 = bytes(0x61 if chr(byte).isalnum() and byte < 0x80 else min(byte, 1) for byte in range(256))
 
 Kept: TypeAlias = Callable[[], Iterable[tuple[int, int, bytes]]]
@@ -276,8 +276,9 @@ def _runs(data: bytes) -> list[bytes]:
     while at >= 0:
         end = written.find(0, at)
         end = len(data) if end < 0 else end
-        if data[max(at - 1, 0) : end + 1] != USUAL_CODES:
-            found.append(data[at:end])
+        run = data[at:end]
+        if run != USUAL_CODES or data[at - 1 : end + 1] != b"*" + run + b":":
+            found.append(run)
         at = written.find(SHORTEST_RUN, end)
     return found
 
