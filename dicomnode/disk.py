@@ -130,3 +130,12 @@ def sync_directory(path: Path) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def open_to_others(path: Path, mode: int) -> bool:
+    """Whether others than the owner may use a file of this mode.
+
+    systemd opens a credential to the service's user by an access list, which shows as rights of the group.
+    """
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(mode & (0o007 if given and path.is_relative_to(given) else 0o077))

@@ -85,7 +85,7 @@ def load_key(path: Path) -> ProjectKeys:
         raise KeyFileError(
             f"key file {path} cannot be read ({type(error).__name__})", "it must hold 64 hexadecimal digits"
         ) from None
-    if mode & 0o077:
+    if disk.open_to_others(path, mode):
         raise KeyFileError(f"key file {path} can be read by others", f"run chmod 600 {path}")
     return ProjectKeys.derive(master)
 

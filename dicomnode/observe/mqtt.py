@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import re
 import ssl
@@ -19,6 +18,7 @@ from pathlib import Path
 import structlog
 from aiomqtt import Client, MqttCodeError, MqttError, Will
 
+from dicomnode import disk
 from dicomnode.config import MqttSettings, Settings
 from dicomnode.errors import ConfigError, DicomnodeError
 from dicomnode.model import Event
@@ -166,14 +166,13 @@ def client(settings: Settings, will: Will | None = None, *, name: str = "") -> C
 
 
 def _password(path: Path) -> str:
-    """The first line of the file, which nobody else may read; systemd's credentials are guarded by systemd."""
-    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    """The first line of the file, which nobody else may read."""
     try:
-        open_to_others = path.stat().st_mode & 0o077
+        open_to_others = disk.open_to_others(path, path.stat().st_mode)
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ConfigError(f"mqtt.password_file {path} cannot be read ({type(error).__name__})") from None
-    if open_to_others and not (given and path.is_relative_to(given)):
+    if open_to_others:
         raise ConfigError(f"mqtt.password_file {path} can be read by others", f"run chmod 600 {path}")
     return text.split("\n", 1)[0].rstrip("\r")
 
