@@ -20,6 +20,7 @@ from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.deidentify import Cleaned
 from dicomnode.dimse.scp import InstanceStream, Rejection
+from dicomnode.dimse.syntaxes import DEFLATED, EXPLICIT_BIG
 from dicomnode.errors import CannotKeep
 from dicomnode.keep import Kept, Leases
 from dicomnode.large import LargeInstance
@@ -38,8 +39,12 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+PIXEL_DATA = b"\xe0\x7f\x10\x00"
 SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700
+SHORT_HEADER = 64 << 10  # bytes; a header that may be longer is not cleaned on the event loop
+MOST_LONG = 2  # instances with long headers that are cleaned at once, beside the loop
+TOO_LONG = 0.25  # seconds of CPU on the loop, after which a peer's instances are all cleaned beside it
 MOST_BACKLOG = 20_000  # journal rows that may wait for a commit before new instances are refused
 
 
@@ -86,6 +91,8 @@ class Intake:
         self._bound: dict[int, Way] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self.arrivals = Arrivals()
+        self._long = Places(MOST_LONG)
+        self._slow: set[str] = set()
 
     def admit(self, calling: str, called: str, address: str, certificate: bytes | None) -> Origin | Rejection:
         """Judge a caller before the association is accepted."""
@@ -128,7 +135,7 @@ class Intake:
     async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> None:
         begin = time.perf_counter()
         try:
-            cleaned = self._clean(way, received, data)
+            cleaned = await self._clean_somewhere(way, received, data)
             self.arrivals.clean.add(time.perf_counter() - begin)
             if self.storage.journal.known(way.project, key) is not None:
                 digest, _ = await self.in_thread(keep.digests, way, cleaned)
@@ -143,6 +150,22 @@ class Intake:
         kept = await self.in_thread(keep.keep, self.leases, way, received, cleaned, time.time())
         self.arrivals.keep.add(time.perf_counter() - begin)
         self.note_kept(kept, received)
+
+    async def _clean_somewhere(self, way: Way, received: Received, data: bytearray) -> Cleaned:
+        """On the loop what takes a millisecond; beside it what may take seconds, so that others are heard meanwhile."""
+        peer = received.origin.peer
+        if peer in self._slow or _may_be_long(received, data):
+            async with self._long.place():
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(self.large_threads, self._clean, way, received, data)
+        begin = time.thread_time()
+        try:
+            return self._clean(way, received, data)
+        finally:
+            used = time.thread_time() - begin
+            if used > TOO_LONG:
+                log.warning("instance-slow", project=way.project, peer=peer, seconds=round(used, 1))
+                self._slow.add(peer)
 
     def _clean(self, way: Way, received: Received, data: bytearray) -> Cleaned:
         try:
@@ -254,3 +277,10 @@ class Intake:
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """Run blocking work in the storage threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _may_be_long(received: Received, data: bytearray) -> bool:
+    """Whether the header may be longer than SHORT_HEADER: no pixel data begins before, or it has to be converted."""
+    if received.transfer_syntax in (DEFLATED, EXPLICIT_BIG):
+        return len(data) > SHORT_HEADER // 16
+    return len(data) > SHORT_HEADER and data.find(PIXEL_DATA, 0, SHORT_HEADER) < 0

@@ -17,6 +17,7 @@ from hostile import CT, ENHANCED_CT, EXPLICIT, Caller, hello, message, stored, u
 from peers import dcmtk
 from peers.node import Node
 from peers.process import until
+from pydicom.dataset import Dataset
 
 from dicomnode.upper_layer import Abort, ProposedContext
 from dicomnode.upper_layer.pdus import RELEASE_RQ, encode_abort
@@ -274,6 +275,35 @@ def test_what_command_and_data_set_should_not_say_is_withheld_and_acknowledged(v
     for text in (node.output(), *map(str, node.written_bytes())):
         assert LONG not in text
         assert "Zwetschgenbaum" not in text
+
+
+def elaborate(number: int) -> bytes:
+    """A header of a few MiB in which every UID is another one: seconds of work for a node, nothing for the sender."""
+    made = small(number)
+    made.ReferencedImageSequence = [Dataset()]
+    made.ReferencedImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+    data = images.encode(made, EXPLICIT)
+    one = b"\xfe\xff\x00\xe0\x14\0\0\0" + b"\x08\0\x55\x11UI\x0c\0" + b"1.2.3.%06d"
+    items = b"".join(one % each for each in range(60_000))
+    at = data.index(b"\x08\0\x40\x11SQ\0\0")
+    end = at + 12 + int.from_bytes(data[at + 8 : at + 12], "little")
+    data = data[:at] + b"\x08\0\x40\x11SQ\0\0" + struct.pack("<I", len(items)) + items + data[end:]
+    return message(1, data, str(made.SOPInstanceUID))
+
+
+def test_elaborate_instances_keep_nobody_waiting(victim):
+    node = victim({**QUICK, "node": {**QUICK["node"], "whole": "8MiB"}, "queue": {"bytes": "64MiB"}})
+    with ExitStack() as stack, echoes(node):
+        callers = [stack.enter_context(Caller(node.port, seconds=90)).associate() for _ in range(4)]
+        for number, caller in enumerate(callers, 1):
+            caller.say(elaborate(number))
+        with Caller(node.port).associate() as plain:
+            begin = time.monotonic()
+            plain.say(stored(1, small(99)))
+            assert plain.status() == 0
+            assert time.monotonic() - begin < 10
+        assert [caller.status() for caller in callers] == [0] * 4
+    until(lambda: sum(study["stored"] for study in node.studies()) == 5, 20, "five instances")
 
 
 def test_memory_is_bounded_by_the_queue(victim):
