@@ -11,15 +11,19 @@ from building import (
     JPEG_2000,
     JPEG_LS,
     RLE,
+    clean,
     data_set,
     doubt_of,
     element,
     fragments,
     image,
+    output,
     received,
     rle,
     stream,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_stream_doubts import jpeg, segment
 
 from dicomnode.model import Doubt, Reason
@@ -192,3 +196,32 @@ def test_extended_offset_tables_say_where_the_frames_are() -> None:
 def test_extended_offset_tables_without_fragments_are_withheld() -> None:
     for more in ([], [*image(), element(0x7FE00010, "OB", bytes(16))]):
         assert doubt_of(data_set(table(0x7FE00001, 0), *more)).reason is Reason.PIXEL_STREAM
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.data())
+def test_mangled_frames_are_judged_alike_in_any_chunks(data: st.DataObject) -> None:
+    syntax, frame = data.draw(
+        st.sampled_from(
+            [
+                (RLE, rle(b"\x03abcd\xfd\7\x80\x07abcdefgh")),
+                (DEFLATED_FRAMES, deflated(bytes(range(16)))),
+                (JPEG_2000, j2k(segment(0x64, b"by nobody"))),
+                (JPEG_LS, NAMED["JPEG-LS parameters"][1][0].replace(NAME, b"\1\2")),
+            ]
+        )
+    )
+    mangled = bytearray(frame)
+    for _ in range(data.draw(st.integers(0, 2))):
+        mangled[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    whole = data_set(*image(), fragments(bytes(mangled) + data.draw(st.binary(max_size=2))))
+    try:
+        expected: object = output(clean(whole, syntax))
+    except Doubt as doubt:
+        assert doubt.reason in (Reason.PIXEL_STREAM, Reason.RESIDUE)
+        expected = doubt.reason
+    for size in (1, 5, 64):
+        try:
+            assert stream(received(syntax), whole, size)[1] == expected
+        except Doubt as doubt:
+            assert doubt.reason == expected
