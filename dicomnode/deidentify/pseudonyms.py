@@ -46,6 +46,7 @@ class Pseudonyms:
         self._key = key
         self._templates = dict(templates)
         self._uids: dict[str, str] = {}
+        self._hashes: dict[tuple[str, str], str] = {}
 
     def uid(self, original: str) -> str:
         """`2.25.` and a UUID version 8 as an integer (PS3.5 B.2); a well-known UID and "" come back as they are."""
@@ -87,7 +88,13 @@ class Pseudonyms:
         return _fill(template, self._hash(attribute, value)) if value else ""
 
     def _hash(self, label: str, value: str) -> str:
-        return base32(keyed_digest(self._key, label, value.encode()))
+        known = self._hashes.get((label, value))
+        if known is None:
+            known = base32(keyed_digest(self._key, label, value.encode()))
+            if len(self._hashes) >= CACHED:
+                self._hashes.clear()
+            self._hashes[label, value] = known
+        return known
 
     def _new_uid(self, value: str) -> str:
         number = int.from_bytes(keyed_digest(self._key, "uid", value.encode())[:16], "big")
