@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import struct
+from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
@@ -166,6 +167,14 @@ class Quarantine:
             raise KeyError(quarantine) from None
         except ValueError:
             raise _broken() from None
+
+    def keys_needed(self, project: str) -> Counter[str]:
+        """How many originals each key opens, by its name; damaged files are left out."""
+        needed: Counter[str] = Counter()
+        for path in (self.directory / _file_name(project)).glob("*" + SUFFIX):
+            with suppress(SealBroken, KeyError):
+                needed[self.sealed_under(project, path.stem)] += 1
+        return needed
 
     def delete(self, project: str, quarantine: str) -> None:
         """Delete a sealed original for good; a missing one is no error."""

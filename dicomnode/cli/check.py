@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,13 @@ from aiomqtt import MqttError
 from dicomnode import config, control
 from dicomnode.cli import reach
 from dicomnode.cli.finding import Finding, tried
-from dicomnode.cli.options import as_json, config_option, say_json, when
+from dicomnode.cli.options import as_json, config_option, counted, say_json, when
 from dicomnode.config import Settings
 from dicomnode.deidentify.rules import load
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import load_key
 from dicomnode.observe import log, mqtt
+from dicomnode.quarantine import Quarantine
 from dicomnode.store.database import examine, newest
 from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
 
@@ -66,6 +67,7 @@ def findings(file: Path) -> Iterator[Finding]:
     for name, project in settings.projects.items():
         yield tried(f"rules of {name}", partial(_rules, project.rules))
         yield _key(settings, name)
+        yield from _seal_keys(settings, name)
     yield from _storage(settings.storage.directory)
     yield _port(settings)
     yield from _databases(settings.storage.directory)
@@ -90,6 +92,21 @@ def _key(settings: Settings, project: str) -> Finding:
         text = f"{path} lies beside the data that it protects; move it and name it in projects.{project}.key_file"
         return Finding("warning", subject, text)
     return finding
+
+
+def _seal_keys(settings: Settings, project: str) -> Iterator[Finding]:
+    """The keys of what is sealed, where they are not the project's own; and which former ones are still needed."""
+    told = settings.projects[project]
+    files = {f"seal key of {project}": told.seal_key_file} if told.seal_key_file else {}
+    files |= {f"seal key {n} before": path for n, path in enumerate(told.older_seal_key_files, start=1)}
+    needed = Quarantine(settings.storage.directory / "quarantine", {}).keys_needed(project) if files else {}
+    for subject, path in files.items():
+        yield tried(subject, partial(_seal_key, path, needed))
+
+
+def _seal_key(path: Path, needed: Mapping[str, int]) -> str:
+    name = load_key(path).key_id
+    return f"{path}, id {name}, opens {counted(needed.get(name, 0), 'withheld original')}"
 
 
 def _storage(directory: Path) -> Iterator[Finding]:

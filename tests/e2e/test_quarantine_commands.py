@@ -13,6 +13,8 @@ import synthetic
 from peers import dcmtk
 from peers.node import Node
 
+from dicomnode.keys import create_key, load_key
+
 WITHHOLD = "profile: basic\nwithhold: [CTImageStorage]\n"
 TODAY = "profile: basic\n"
 SMALL_WHOLE = {"node": {"whole": "128KiB"}, "queue": {"bytes": "64MiB"}}
@@ -116,3 +118,31 @@ def test_discarded_and_sent_again(withheld, write_files):
         chain.node.kill()
         chain.node.restart()
     assert len(list(chain.node.storage.glob("quarantine/*/*"))) == 3
+
+
+def test_the_seal_key_changes_and_pseudonyms_do_not(withheld, write_files, tmp_path):
+    chain, small, large, _ = withheld
+    keys = [tmp_path / f"seal{number}.key" for number in (1, 2)]
+    names = [load_key(chain.node.key_file).key_id, *(create_key(key).key_id for key in keys)]
+    ids = [_record(chain.node, part10)["quarantine"] for part10 in (small, large)]
+    sent = []
+    for number, key in enumerate(keys, start=1):
+        chain.node.terminate()
+        project = chain.node.settings["projects"]["default"]
+        project |= {"seal_key_file": str(key), "older_seal_key_files": [str(each) for each in keys[: number - 1]]}
+        chain.node.write(chain.node.settings)
+        chain.node.restart()
+        sent.append(images.written(synthetic.ct(1, 1, 3 + number, rows=64 + number, columns=64)))
+        assert dcmtk.storescu(chain.port, write_files(sent[-1:], f"key{number}")).statuses == [0]
+        ids.append(_record(chain.node, sent[-1])["quarantine"])
+    shown = [json.loads(chain.node.command("quarantine", "show", each, "--json").stdout) for each in ids]
+    assert [each["sealed_under"] for each in shown] == [names[0], names[0], names[1], names[2]]
+    told = chain.node.command("check").stdout
+    assert f"id {names[1]}, opens 1 withheld original" in told
+    assert f"id {names[2]}, opens 1 withheld original" in told
+    chain.node.terminate()
+    chain.node.rules.write_text(TODAY)
+    chain.node.restart()
+    assert [chain.node.command("quarantine", "release", each).returncode for each in ids] == [0] * 4
+    chain.node.wait_settled()
+    assert chain.research.data_sets() == chain.expect([small, large, *sent])
