@@ -13,7 +13,6 @@ from pydicom.uid import UID
 from dicomnode import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 from dicomnode.cli import explain, markdown
 from dicomnode.deidentify.plan import CID_7050, CLAIMS, Plan
-from dicomnode.deidentify.rules import NOT_BUILT
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.deidentify.syntaxes import FORMS
 from dicomnode.dimse.query import FIND, MOVE
@@ -141,10 +140,7 @@ of times; failed: permanent for that instance). Other failures are permanent.
 
 
 def _security(plan: Plan) -> str:
-    options = [
-        (name, _option_code(column), "no: " + NOT_BUILT[name] if name in NOT_BUILT else "yes", _chosen(plan, name))
-        for name, column in tables.OPTIONS.items()
-    ]
+    options = [(name, _option_code(column), "yes", _chosen(plan, name)) for name, column in tables.OPTIONS.items()]
     both = [
         row.keyword
         for row in tables.rows().values()

@@ -42,7 +42,7 @@ ITEMS = re.compile(
     rf"[0-9]{{4}}\s?(?:{LARGE})|(?:{NUMBER}\s?[x×*]\s?){{0,2}}{NUMBER}\s?(?:{UNITS})|{NUMBER}\s?[/-]\s?{NUMBER}\s?(?:{UNITS})"
     r")(?![^\W_]))"
     r"|(?P<matrix>(?<![\w.,/-])[0-9]{2,4}\s?[x×]\s?[0-9]{2,4}(?![\w.,/-]))"
-    r"|(?P<number>(?<![^\W_])[0-9]+(?:[.,][0-9]+)?(?![^\W_]))"
+    r"|(?P<number>(?<![^\W_])(?:[0-9]+[.,][0-9]+(?![^\W_]|[.,/-])|[0-9]+(?![^\W_])))"
     r"|(?P<word>[^\W_]+)",
     re.IGNORECASE,
 )
@@ -187,8 +187,7 @@ def _kinds() -> dict[str, str]:
         said = {"plain": "plain", "also-a-name": "name"}.get(kind, "word")
         for word in words:
             for spelt in _spellings(word):
-                if said == "name" or spelt not in found or found[spelt] == "plain":
-                    found[spelt] = said
+                found[spelt] = max(said, found.get(spelt, said), key=("word", "plain", "name").index)
     return found
 
 

@@ -37,8 +37,6 @@ ACTIONS = {
     "dummy": Action.DUMMY,
     "uid": Action.UID,
 }
-NOT_BUILT: dict[str, str] = {}
-"""Options whose cleaning this version cannot do, and what happens without them."""
 DESCRIPTORS = "clean_descriptors"
 MODIFIED = "retain_longitudinal_modified_dates"
 SHIFTS = {"days": 1, "weeks": 7}
@@ -160,8 +158,6 @@ class _Reader(Document):
         for line, word in words:
             if word not in tables.OPTIONS:
                 raise self.wrong(line, f"unknown option '{word}'", nearest(word, tables.OPTIONS))
-            if word in NOT_BUILT:
-                raise self.wrong(line, f"option '{word}' cannot be honoured yet", f"leave it out: {NOT_BUILT[word]}")
         return frozenset(tables.OPTIONS[word] for word in names)
 
     def _dates(self, given: tuple[int, Node] | None, options: frozenset[str]) -> Shift:

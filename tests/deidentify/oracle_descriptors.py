@@ -85,7 +85,7 @@ def kinds() -> dict[str, str]:
     found: dict[str, str] = {}
     with WORDS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    for wanted in ("plain", "word", "also-a-name"):
+    for wanted in ("word", "plain", "also-a-name"):
         for row in rows:
             kind = row["kind"] if row["kind"] in ("plain", "also-a-name") else "word"
             if kind == wanted:
@@ -178,7 +178,7 @@ class Texts:
         length = measured(text, at)
         if length:
             return length, "word"
-        match = re.compile(r"[0-9]+([.,][0-9]+)?(?![^\W_])").match(text, at)
+        match = re.compile(r"[0-9]+[.,][0-9]+(?![^\W_]|[.,/-])|[0-9]+(?![^\W_])").match(text, at)
         if match:
             number = match[0].replace(",", ".")
             if "." in number:

@@ -18,7 +18,6 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicomnode.deidentify import rules
 from dicomnode.deidentify.explanation import _occurrences
 from dicomnode.deidentify.resolve import DECLARED
 from dicomnode.deidentify.standard import dictionary, tables
@@ -26,7 +25,7 @@ from dicomnode.deidentify.standard import dictionary, tables
 CT, PR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.11.1"
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 PLACES = ("top level", "four deep", "private sequence")
-OPTIONS = [option for option in tables.OPTIONS if option not in rules.NOT_BUILT]
+OPTIONS = list(tables.OPTIONS)
 FULL, MODIFIED = "retain_longitudinal_full_dates", "retain_longitudinal_modified_dates"
 PAIRS = [pair for pair in combinations(OPTIONS, 2) if set(pair) != {FULL, MODIFIED}]
 SAFE = "retain_safe_private"
