@@ -25,7 +25,8 @@ from dicomnode.deidentify.standard.tables import withheld_classes
 from dicomnode.model import Doubt, Reason
 
 VRS = [*STRINGS, "SQ", "US", "SL", "FD", "OB", "OW"]
-SEQUENCES = [0x00081115, 0x00081140, 0x00400555, 0x0040A730, 0x00283110, 0x52009229, 0x00081072, 0x00089124]
+SEQUENCES = [0x00081115, 0x00081140, 0x00400555, 0x0040A730, 0x00283110, 0x52009229, 0x00081072, 0x00089124, 0x00700001]
+CONTENT = [0x0040A040, 0x0040A043, 0x0040A124, 0x0040A160, 0x0040A168, 0x0040DB73, 0x00700009, 0x60000040, 0x60000010]
 TAGS = sorted(
     [tag for tag in keywords().values() if 0x0008 <= tag >> 16 < 0x5400 and tag & 0xFFFF]
     + [0x00189998, 0x00189999, 0x00091001, 0x60020010, 0x50003000, 0x60003000]
@@ -45,7 +46,8 @@ CLASSES = sorted(set(storage_classes()) - set(withheld_classes()))
 def data_sets(draw: st.DrawFn, implicit: bool, depth: int = 3) -> Dataset:
     """In Implicit VR with the dictionary's VRs: there are no others."""
     made = Dataset()
-    for tag in draw(st.lists(st.sampled_from(TAGS), max_size=12, unique=True)):
+    tags = draw(st.lists(st.sampled_from(TAGS), max_size=12, unique=True))
+    for tag in dict.fromkeys([*tags, *draw(st.lists(st.sampled_from(CONTENT), max_size=3))]):
         own = dictionary_vr(Tag(tag))
         vr = own if own in VRS and (implicit or draw(st.integers(0, 3))) else draw(st.sampled_from(VRS))
         if implicit and vr != own:
@@ -79,6 +81,8 @@ OPTIONS: list[tuple[str, ...]] = [
     (),
     ("retain_safe_private",),
     ("retain_longitudinal_modified_dates",),
+    ("clean_structured_content", "clean_graphics"),
+    (*KEPT, "clean_structured_content", "clean_graphics", "retain_longitudinal_full_dates"),
     (*KEPT, "retain_longitudinal_full_dates"),
     (*KEPT, "retain_longitudinal_modified_dates"),
 ]
