@@ -130,6 +130,53 @@ def test_killed_at_every_durability_point(killed_at):
     assert len(died) >= len(points) * 0.8, "some commits come together, most points come each time"
 
 
+def test_killed_while_a_person_releases_and_discards(tmp_path, forge, storescp, write_files):
+    """Wherever it is killed: what was released arrives, what was discarded is gone, commands can be repeated."""
+    research = storescp()
+    clean, _ = _material(1)
+    files = write_files(clean.values())
+
+    def run(at: Point) -> list[str]:
+        for path in research.files():
+            path.unlink()
+        node = Course(tmp_path / f"{at[0].replace(' ', '-')}-{at[1]}", research).node
+        node.rules.write_text("profile: basic\nwithhold: [MRImageStorage, CTImageStorage]\n")
+        node.start()
+        assert dcmtk.storescu(node.port, files).statuses == [0] * 3
+        node.stop()
+        node.rules.write_text("profile: basic\n")
+        trace = node.folder / "trace"
+        node.start_to_die(at, trace)
+        listed = node.column("SELECT quarantine FROM withheld ORDER BY length")
+        assert len(listed) == 3
+        orders = [("discard", listed[0], "--yes"), *(("release", each) for each in listed[1:])]
+        codes = [node.command("quarantine", *order).returncode for order in orders]
+        if at[0]:
+            until(lambda: not node.running or codes == [0] * 3, 10, "its end")
+        else:
+            until(lambda: node.settled() and _no_segments(node), 10, "the course")
+        node.stop()
+        node.start()
+        for order in orders:
+            if order[1] in node.column("SELECT quarantine FROM withheld WHERE fate = ''"):
+                assert node.command("quarantine", *order).returncode == 0
+        until(node.settled, 20, f"everything settled: {node.folder}")
+        fates = node.column("SELECT fate FROM withheld ORDER BY length")
+        assert fates == ["discarded", "released", "released"]
+        assert list(node.storage.glob("quarantine/*/*")) == []
+        expected = [cleaned(node, part10) for part10 in clean.values()]
+        expected.sort(key=lambda each: len(each[1][1]))
+        assert len(research.data_sets().items() & dict(expected).items()) == len(research.data_sets()) == 2
+        node.stop()
+        return names(trace)
+
+    passed = run(("", 0))
+    points = sample(passed, len(passed) if POINTS == "all" else int(POINTS) // 2)
+    died = [name for name, number in points if run((name, number)).count(name) == number]
+    print(f"killed at {len(died)} of {len(passed)} points, {len(set(died))} of {len(set(passed))} kinds")
+    assert len(died) >= len(points) * 0.5
+
+
 def test_killed_at_random_moments(tmp_path, forge, storescp, write_files):
     """Two senders push and earlier studies are forwarded while the node is killed, again and again."""
     course = Course(tmp_path / "node", storescp())
