@@ -43,7 +43,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.TRUNCATED: "the data set ends in the middle of an element",
     Reason.TRAILING_BYTES: "bytes are left over after the last element or delimiter",
     Reason.UNKNOWN_VR: "an element has a value representation that the standard does not know",
-    Reason.WRONG_VR: "an element that would be kept has another value representation, or another value, than it can have",
+    Reason.WRONG_VR: "an element that would be kept has a value representation or a value that it cannot have",
     Reason.TOO_DEEP: "sequences are nested deeper than the limit",
     Reason.HEADER_TOO_LARGE: "the elements beside the pixel data are larger than the limit",
     Reason.INFLATE_LIMIT: "the deflated data set is larger than the limit when inflated",

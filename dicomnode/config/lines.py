@@ -108,7 +108,9 @@ def _pairs(document: Document, node: yaml.MappingNode, path: Path) -> Iterator[t
             raise ConfigError(f"{document.name}:{line}: a key must be one word")
         name = str(key.value)
         if name in seen:
-            raise ConfigError(f"{document.name}:{line}: key '{_printable(name)}' is there twice, first in line {seen[name]}")
+            raise ConfigError(
+                f"{document.name}:{line}: key '{_printable(name)}' is there twice, first in line {seen[name]}"
+            )
         seen[name] = line
         document.lines[(*path, name)] = line
         yield name, value
