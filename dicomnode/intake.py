@@ -237,6 +237,8 @@ class Intake:
         before = self.storage.journal.waiting_copy(record)
         if before is None or before.quarantine == record.quarantine:
             return record
+        if not self.quarantine.holds(before.project, before.quarantine):
+            return record
         self.quarantine.delete(record.project, record.quarantine)
         return before
 

@@ -158,6 +158,10 @@ class Quarantine:
             raise
         return replace(opened.withheld, length=_data_length(path)), opened.received, _data(file, opened.chunks)
 
+    def holds(self, project: str, quarantine: str) -> bool:
+        """Whether the sealed file of that id is there."""
+        return (self.directory / _file_name(project) / (_file_name(quarantine) + SUFFIX)).is_file()
+
     def sealed_under(self, project: str, quarantine: str) -> str:
         """The name of the key that opens an original; raises KeyError when there is none, SealBroken."""
         try:

@@ -21,7 +21,7 @@ from dicomnode import config, control
 from dicomnode.cli import reach
 from dicomnode.cli.finding import Finding, tried
 from dicomnode.cli.options import as_json, config_option, counted, say_json, when
-from dicomnode.config import Settings
+from dicomnode.config import Settings, StorageSettings
 from dicomnode.deidentify.rules import load
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import load_key
@@ -68,7 +68,7 @@ def findings(file: Path) -> Iterator[Finding]:
         yield tried(f"rules of {name}", partial(_rules, project.rules))
         yield _key(settings, name)
         yield from _seal_keys(settings, name)
-    yield from _storage(settings.storage.directory)
+    yield from _storage(settings.storage)
     yield _port(settings)
     yield from _databases(settings.storage.directory)
     yield from _clock(settings)
@@ -109,7 +109,8 @@ def _seal_key(path: Path, needed: Mapping[str, int]) -> str:
     return f"{path}, id {name}, opens {counted(needed.get(name, 0), 'withheld original')}"
 
 
-def _storage(directory: Path) -> Iterator[Finding]:
+def _storage(storage: StorageSettings) -> Iterator[Finding]:
+    directory = storage.directory
     place = next(path for path in (directory, *directory.parents) if path.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         yield Finding("wrong", "storage", f"{place} cannot be written by this user; give it to the service's user")
@@ -118,9 +119,15 @@ def _storage(directory: Path) -> Iterator[Finding]:
     yield Finding("ok", "storage", f"{directory} {state}")
     if place == directory and directory.stat().st_mode & 0o077:
         yield Finding("warning", "storage", f"{directory} is open to other users; run chmod 700 {directory}")
-    free = shutil.disk_usage(place).free
+    yield _room(shutil.disk_usage(place).free, storage.min_free)
+
+
+def _room(free: int, least: int) -> Finding:
     text = f"{free / (1 << 30):.1f} GiB free"
-    yield Finding("ok", "room", text) if free >= SCARCE else Finding("warning", "room", f"only {text}; make room")
+    if free < least:
+        wanted = f"storage.min_free is {least / (1 << 30):.1f} GiB"
+        return Finding("wrong", "room", f"only {text}, {wanted}: instances are refused; make room")
+    return Finding("ok", "room", text) if free >= SCARCE else Finding("warning", "room", f"only {text}; make room")
 
 
 def _port(settings: Settings) -> Finding:

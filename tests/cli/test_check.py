@@ -121,6 +121,19 @@ def taken_port(file: Path) -> int:
     return port
 
 
+def test_less_room_than_the_node_must_have(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    settings = yaml.safe_load(file.read_text())
+    settings["storage"]["min_free"] = "900TiB"
+    file.write_text(yaml.safe_dump(settings))
+    code, found = findings(capsys, file)
+    assert code == 1
+    assert found["room"][0] == "wrong"
+    assert "storage.min_free is 921600.0 GiB: instances are refused; make room" in found["room"][1]
+
+
 def test_a_name_that_does_not_resolve(
     tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

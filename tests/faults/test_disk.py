@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 
 import pytest
@@ -76,3 +77,18 @@ async def test_any_one_call_fails_once(machine, storescp, monkeypatch):
     assert research.data_sets() == Way(node, research).expect(sent)
     assert len(node.journal.withheld_list()) == 2 * (study - 1)
     _whole(node)
+
+
+async def test_a_sender_that_tries_again_fills_no_disk(machine):
+    """A withheld original is kept once, held whole or streamed; again when its file is gone."""
+    node = await machine()
+    bad = four(1)["bad"]
+    for _ in range(3):
+        assert await node.send(bad) == [0, 0]
+    await asyncio.wrap_future(node.journal.flush())
+    assert len(node.journal.withheld_list()) == 2
+    _whole(node)
+    for path in node.storage.glob("quarantine/*/*"):
+        path.unlink()
+    assert await node.send(bad) == [0, 0]
+    assert len(list(node.storage.glob("quarantine/*/*"))) == 2
