@@ -57,8 +57,6 @@ class Concepts:
         found = self._rulings.get((*name, value_type))
         if found is None and value_type in ("CODE", "NUM") and name in self._identifying:
             return Ruling(removed=True)
-        if found is None and value_type == "TEXT":
-            return PLAIN
         if value_type == "CODE" and code_scheme not in public_schemes():
             return Ruling(found is not None and found.removed, Value.CODE)
         return found or PLAIN

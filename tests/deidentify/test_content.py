@@ -28,13 +28,16 @@ OPTIONS = [
     "retain_patient_characteristics",
     "retain_longitudinal_full_dates",
     "retain_longitudinal_modified_dates",
+    "clean_descriptors",
 ]
 SYNTAXES = {"explicit": ExplicitVRLittleEndian, "implicit": ImplicitVRLittleEndian}
 PLANTED = re.compile(
     rb"(?i)zwq[0-9]{5}|pflaume|quittenbaum|1\.2\.826\.0\.1\.3680043\.10\.1337[0-9.]*|(?<![0-9.])19110203"
 )
 DAY = "19110203"
-CHOSEN = dict(zip(OPTIONS, ["uids", "device", "institution", "patient", "full", "modified"], strict=True))
+CHOSEN = dict(
+    zip(OPTIONS, ["uids", "device", "institution", "patient", "full", "modified", "descriptors"], strict=True)
+)
 
 
 def both(source: Dataset, *options: str, syntax: str = ExplicitVRLittleEndian) -> Dataset:
@@ -166,6 +169,19 @@ def test_codes_of_public_schemes_stay_and_others_do_not() -> None:
     site, other = both(report(public, local), *STRUCTURED).ContentSequence
     assert site.ConceptCodeSequence[0].CodeMeaning == "Liver"
     assert other.ConceptCodeSequence[0].CodeMeaning == "Removed"
+
+
+def test_known_words_stay_with_clean_descriptors() -> None:
+    items = [
+        item("TEXT", "121071 DCM Finding", "Liver normal"),
+        item("TEXT", "1 99LOCAL own", "Liver normal"),
+        item("TEXT", "121071 DCM Finding", "Liver of Zwq00001"),
+        item("TEXT", "121030 DCM Subject ID", "Kidney"),
+        item("TEXT", "111706 DCM Issuer of Parent Specimen Identifier", "Kidney"),
+    ]
+    output = both(report(*items), *STRUCTURED, "clean_descriptors")
+    assert [i.TextValue for i in output.ContentSequence] == ["Liver normal", "Liver normal", "Removed", "Removed"]
+    assert [i.TextValue for i in both(report(*items), *STRUCTURED).ContentSequence] == ["Removed"] * 4
 
 
 def test_identifiers_as_numbers_or_codes_go() -> None:
