@@ -88,16 +88,16 @@ class Cleaner:
     def __init__(self, vocabulary: Iterable[str] = (), words: Iterable[str] = ()) -> None:
         self._vocabulary = frozenset(phrase(text) for text in vocabulary)
         self._kinds = {**_kinds(), **{form: "word" for word in words for form in _spellings(word)}}
-        self._is_safe: Callable[[str], bool] = lru_cache(REMEMBERED)(self._safe)
-
-    def clean(self, text: str, known: Known) -> str:
+        self.clean: Callable[[str, Known], str] = lru_cache(REMEMBERED)(self._remaining)
         """What remains of one value; "" when nothing may."""
+
+    def _remaining(self, text: str, known: Known) -> str:
         if phrase(text) in self._vocabulary:
             return text
         remaining = text
         while (shorter := _without(remaining, known)) != remaining:
             remaining = shorter
-        said = phrase(remaining) not in known.phrases and self._is_safe(remaining)
+        said = phrase(remaining) not in known.phrases and self._safe(remaining)
         return remaining if said else ""
 
     def _safe(self, text: str) -> bool:

@@ -28,8 +28,8 @@ KEEPING = (
     "retain_patient_characteristics, retain_longitudinal_full_dates]\n"
 )
 CLEANING = (
-    BASIC + "options: [retain_safe_private, retain_longitudinal_modified_dates, clean_structured_content, "
-    "clean_graphics, retain_patient_characteristics]\n"
+    BASIC + "options: [retain_safe_private, retain_longitudinal_modified_dates, clean_descriptors, "
+    "clean_structured_content, clean_graphics, retain_patient_characteristics]\n"
 )
 RULES = pytest.mark.parametrize(
     "rules", [BASIC, KEEPING, CLEANING], ids=["basic", "everything kept that can be", "everything cleaned that can be"]
