@@ -185,13 +185,13 @@ def test_killed_at_random_moments(tmp_path, forge, storescp, write_files):
     for life in range(1, KILLS + 1):
         senders = []
         for study in (2 * life - 1, 2 * life):
-            clean, bad = _material(study, 16)
+            clean, bad = _material(study, 30)
             all_clean |= clean
             all_bad |= bad
             files = write_files(_mixed(clean, bad), f"sent{study}")
             senders.append(threading.Thread(target=course.send, args=(files,)))
             senders[-1].start()
-        time.sleep(0.05 + moments.random() * 0.4)
+        time.sleep(0.03 + moments.random() * 0.3)
         course.node.kill()
         for sender in senders:
             sender.join()
