@@ -191,7 +191,7 @@ def test_killed_at_random_moments(tmp_path, forge, storescp, write_files):
             files = write_files(_mixed(clean, bad), f"sent{study}")
             senders.append(threading.Thread(target=course.send, args=(files,)))
             senders[-1].start()
-        time.sleep(0.03 + moments.random() * 0.3)
+        time.sleep(0.03 + moments.random() * 0.16)
         course.node.kill()
         for sender in senders:
             sender.join()
