@@ -86,6 +86,20 @@ def truncate(fd: int, length: int) -> None:
         os.ftruncate(fd, length)
 
 
+def replace(path: Path, content: bytes) -> None:
+    """Give a small file this content, whole or not at all; durable on return."""
+    unfinished = path.with_name(path.name + ".new")
+    unlink(unfinished)
+    fd = create(unfinished)
+    try:
+        write(fd, [content], 0)
+        sync(fd)
+    finally:
+        os.close(fd)
+    rename(unfinished, path)
+    sync_directory(path.parent)
+
+
 def rename(source: Path, target: Path) -> None:
     """Rename a file; durable only after sync_directory."""
     with _keeping("rename", source.name):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from base64 import b32encode
 from collections.abc import Iterable
@@ -97,14 +96,5 @@ def create_key(path: Path) -> ProjectKeys:
         disk.sync_directory(path.parent)  # whoever created it may have been killed before doing so
         return keys
     master = secrets.token_bytes(KEY_BYTES)
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    fd = disk.create(unfinished)
-    try:
-        disk.write(fd, [master.hex().encode("ascii") + b"\n"], 0)
-        disk.sync(fd)
-    finally:
-        os.close(fd)
-    disk.rename(unfinished, path)
-    disk.sync_directory(path.parent)
+    disk.replace(path, master.hex().encode("ascii") + b"\n")
     return ProjectKeys.derive(master)

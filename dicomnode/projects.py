@@ -24,6 +24,7 @@ def keys_of(settings: Settings, project: str, has_studies: Callable[[str], bool]
     """
     chosen = settings.projects[project]
     own = load_key(settings.key_file(project)) if chosen.key_file else _own_key(settings, project, has_studies)
+    _same_as_before(settings, project, own)
     current = load_key(chosen.seal_key_file) if chosen.seal_key_file else own
     return own.sealing_with(current, [load_key(path) for path in chosen.older_seal_key_files])
 
@@ -40,6 +41,25 @@ def _own_key(settings: Settings, project: str, has_studies: Callable[[str], bool
     if not path.exists():
         log.warning("key-created", project=project, path=str(path))
     return create_key(path)
+
+
+def _same_as_before(settings: Settings, project: str, keys: ProjectKeys) -> None:
+    """The first key that a project ran under is remembered by its id: another would give other pseudonyms."""
+    path = settings.storage.directory / "keys" / f"{project}.id"
+    try:
+        before = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        before = ""
+    except (OSError, ValueError):
+        raise KeyFileError(f"{path} cannot be read", "make it readable, or restore it from the site's backup") from None
+    if before and before != keys.key_id:
+        raise KeyFileError(
+            f"the key of project {project} is not the one its studies were de-identified under",
+            f"restore that key file (its id is {before}), or give the new key to a new project",
+        )
+    if not before:
+        disk.make_directory(path.parent)
+        disk.replace(path, keys.key_id.encode("ascii") + b"\n")
 
 
 def way_of(settings: Settings, project: str, keys: ProjectKeys) -> Way:

@@ -120,3 +120,17 @@ def test_a_lost_key_is_never_replaced(node: Callable[..., Node], tmp_path: Path)
         "restore it from the site's backup; a new key would give every patient a new pseudonym"
     ) in refused.stdout.splitlines()
     assert not key.exists()
+
+
+def test_another_key_is_refused(node: Callable[..., Node], tmp_path: Path) -> None:
+    running = _running(node)
+    running.terminate()
+    key = running.storage / "keys" / "default.key"
+    before = (running.storage / "keys" / "default.id").read_text().strip()
+    key.write_text("ab" * 32 + "\n")
+    refused = _refusal(running)
+    assert refused.returncode == 1
+    assert (
+        "dicomnode: the key of project default is not the one its studies were de-identified under; "
+        f"restore that key file (its id is {before}), or give the new key to a new project"
+    ) in refused.stdout.splitlines()
