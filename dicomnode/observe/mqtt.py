@@ -10,13 +10,14 @@ import json
 import random
 import re
 import ssl
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from aiomqtt import Client, MqttCodeError, MqttError, Will
+from aiomqtt.exceptions import MqttConnectError
 
 from dicomnode import disk
 from dicomnode.config import MqttSettings, Settings
@@ -47,34 +48,43 @@ _REFUSED = {
 
 
 class Publisher:
-    """Publishes what waits in the journal until stopped; `connected` says whether the broker is there."""
+    """Publishes what waits in the journal, in a thread of its own; `connected` says whether the broker is there.
+
+    The thread has an event loop of its own, a new one for each connection: the client library closes sockets behind a
+    loop's back, which must never be the loop that carries associations.
+    """
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
         self._settings = settings
         self._journal = journal
         self._guard = Guard(settings)
-        self._stopping = asyncio.Event()
+        self._stopping = threading.Event()
         self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self.connected = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
 
     def renew(self, settings: Settings) -> None:
         """Let through the names of these settings from now on."""
         self._settings, self._guard = settings, Guard(settings)
 
-    def stop(self) -> None:
-        """Publish what waits, say that the node is offline, and end."""
+    def stop(self, seconds: float) -> bool:
+        """Publish what waits, say that the node is offline, and end; whether that was done in time (blocking)."""
         self._stopping.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
-    async def run(self) -> None:
-        """Connect, publish, and connect again when the broker was lost; never raises for what the broker does."""
+    def _run(self) -> None:
+        """Connect, publish, and connect again when the broker was lost; no end for what the broker does."""
         while not self._stopping.is_set():
             try:
-                await self._session()
-            except (MqttError, DicomnodeError, OSError) as error:
+                asyncio.run(self._session())
+            except Exception as error:  # noqa: BLE001 - whatever the library or the broker does, events wait
                 self._lost(error)
-            wait = backoff(self._failures, FIRST, MOST, random.random())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), max(wait, 0.01))
+            self._stopping.wait(max(0.01, backoff(self._failures, FIRST, MOST, random.random())))
 
     def _lost(self, error: Exception) -> None:
         if self.connected or not self._failures:
@@ -83,27 +93,24 @@ class Publisher:
         self._failures += 1
 
     async def _session(self) -> None:
-        async with client(self._settings, self._offline("connection lost")) as broker:
-            await self._publish(broker, "status", self._status("node-online"), retain=True)
-            self.connected, self._failures = True, 0
-            log.info("mqtt-connected", address=self._settings.mqtt.host)
-            work = {asyncio.create_task(self._publish_all(broker)), asyncio.create_task(_listen(broker))}
-            try:
-                ended, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
-                    task.result()
-            finally:
-                for task in work:
-                    task.cancel()
-                await asyncio.gather(*work, return_exceptions=True)
-            farewell = self._offline("stopped")
-            await self._publish(broker, "status", json.loads(str(farewell.payload)), retain=True)
+        # What the library forgets of a lost connection is not worth a line: why it was lost is logged once.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        broker = client(self._settings, self._offline("connection lost"))
+        try:
+            async with broker:
+                await self._publish(broker, "status", self._status("node-online"), retain=True)
+                self.connected, self._failures = True, 0
+                log.info("mqtt-connected", address=self._settings.mqtt.host)
+                await _either(self._publish_all(broker), _listen(broker))
+                await self._publish(broker, "status", json.loads(str(self._offline("stopped").payload)), retain=True)
+        finally:
+            _close(broker)
         self.connected = False
 
     async def _publish_all(self, broker: Client) -> None:
         """Publish in order until told to stop and nothing waits any more."""
         while True:
-            waiting = await asyncio.to_thread(self._journal.unpublished, BATCH)
+            waiting = self._journal.unpublished(BATCH)
             acknowledged: list[int] = []
             try:
                 for number, event in waiting:
@@ -118,8 +125,7 @@ class Publisher:
             elif self._stopping.is_set():
                 return
             else:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), LOOK_EVERY)
+                await asyncio.sleep(LOOK_EVERY)
 
     async def _publish(self, broker: Client, topic: str, document: Mapping[str, object], *, retain: bool) -> None:
         payload = json.dumps(document, ensure_ascii=False)
@@ -138,6 +144,27 @@ class Publisher:
     def _offline(self, how: str) -> Will:
         document = self._status("node-offline", why=how)
         return Will(f"{prefix(self._settings)}/status", json.dumps(document), qos=1, retain=True)
+
+
+async def _either(*work: Coroutine[None, None, None]) -> None:
+    """Until one of them ends or fails; the others are cancelled."""
+    tasks = {asyncio.create_task(each) for each in work}
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _close(broker: Client) -> None:
+    """The library leaves the socket open when the broker accepts the connection and then does not answer."""
+    inner = getattr(broker, "_client", None)
+    socket = inner.socket() if inner is not None else None
+    if socket is not None:
+        socket.close()
 
 
 async def _listen(broker: Client) -> None:
@@ -194,8 +221,10 @@ def why(error: Exception) -> str:
     """What is wrong with the broker or our way to it, in words that name what to change."""
     code = getattr(error, "rc", None) if isinstance(error, MqttCodeError) else None
     number = getattr(code, "value", code)
-    if type(error).__name__ == "MqttConnectError" and number in _REFUSED:
+    if isinstance(error, MqttConnectError) and number in _REFUSED:
         return _REFUSED[number]
+    if not isinstance(error, MqttError | DicomnodeError | OSError):
+        return type(error).__name__
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "its certificate does not check; name whom to trust in mqtt.ca_file, and the broker as it does itself"

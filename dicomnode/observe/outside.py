@@ -46,8 +46,9 @@ class Outside:
                     "stop what uses the port, or change metrics.bind or metrics.port",
                 ) from None
             log.info("metrics-listening", address=metrics.bind, port=port)
-        work = [self._tell(), ping_watchdog(self._view.stuck)] + ([self._publisher.run()] if self._publisher else [])
-        self._tasks = [asyncio.create_task(each) for each in work]
+        self._tasks = [asyncio.create_task(each) for each in (self._tell(), ping_watchdog(self._view.stuck))]
+        if self._publisher is not None:
+            self._publisher.start()
 
     def status(self) -> str:
         """One line: what is open, what waits, who is away."""
@@ -63,8 +64,7 @@ class Outside:
         """Publish what waits as far as the broker takes it within seconds, and end."""
         self._web.close()
         if self._publisher is not None and self._tasks:
-            self._publisher.stop()
-            await asyncio.wait(self._tasks[-1:], timeout=FAREWELL)
+            await asyncio.to_thread(self._publisher.stop, FAREWELL)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
