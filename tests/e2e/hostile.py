@@ -77,10 +77,10 @@ class Caller:
         return decode_command(1, self.pdu()[12:]).status
 
     def ended(self) -> bytes:
-        """What comes until the node closes; an abort that resets the connection counts."""
+        """What comes until the node aborts or closes; an abort that resets the connection counts."""
         found = b""
         try:
-            while part := self.socket.recv(65536):
+            while not found[-10:].startswith(b"\7\0\0\0\0\4") and (part := self.socket.recv(65536)):
                 found += part
         except ConnectionError:
             pass
