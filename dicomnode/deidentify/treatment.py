@@ -12,10 +12,11 @@ from dicomnode.deidentify.encoded import PIXEL_TAGS, UN, Element, is_undefined, 
 from dicomnode.deidentify.gate import Gate
 from dicomnode.deidentify.level import NO_STEPS, Level
 from dicomnode.deidentify.pixels import find, text_of, value_of
-from dicomnode.deidentify.plan import Action, Needle, Plan, Step, Steps
+from dicomnode.deidentify.plan import Action, Needle, Plan, Step
 from dicomnode.deidentify.pseudonyms import Pseudonyms
 from dicomnode.deidentify.remaining import walk
 from dicomnode.deidentify.standard import dictionary
+from dicomnode.deidentify.taken import note, note_item
 from dicomnode.deidentify.terms import MODALITIES
 from dicomnode.model import Buffer, Doubt, IdentityEntry, Originals, Reason, Received
 
@@ -178,7 +179,7 @@ class Treatment:
             written: list[bytes] | None
             if step.action is REMOVE:
                 if items is not None or step.needle is not NO_NEEDLE:
-                    self._note(data, element, step, steps, level.character_set)
+                    note(self.gate, data, element, step, steps, level.character_set)
                 written = []
             elif step.action is PRIVATE:
                 written = self._private(level, element, elements, step)
@@ -217,7 +218,7 @@ class Treatment:
             return self._described(level, element, step)
         if action is FORM or action is WITHHOLD:
             return self._formed(level, element, step)
-        self._note(level.data, element, step, level.steps, level.character_set)
+        note(self.gate, level.data, element, step, level.steps, level.character_set)
         if action is EMPTY:
             return None if value == stop else [rewrite.header(level.data, element, level.implicit, 0)]
         if action is PSEUDONYM:
@@ -234,7 +235,7 @@ class Treatment:
         inside = level.steps.inside(tag)
         for item in items or ():
             if tree.goes(item[0]):
-                self._note_item(level.data, item[0], item[3], inside, level.character_set, tree)
+                note_item(self.gate, level.data, item[0], item[3], inside, level.character_set, tree)
         if not all(tree.goes(item[0]) for item in items or ()):
             return self._sequence(level, element, tree)
         return [rewrite.header(level.data, element, level.implicit, 0)] if tag in content.MAY_BE_EMPTY else []
@@ -327,7 +328,7 @@ class Treatment:
         assert self._plan.safe is not None
         found = self._plan.safe.step(level.data, elements, element)
         if found is None:
-            self._note(level.data, element, step, level.steps, level.character_set)
+            note(self.gate, level.data, element, step, level.steps, level.character_set)
             return []
         safe, vr = found
         if safe.action is not KEEP:
@@ -376,34 +377,6 @@ class Treatment:
     def _enter(self, step: Step, original: str, sent: str) -> None:
         if step.book:
             self.identity[IdentityEntry(step.keyword, original, sent)] = None
-
-    # what was taken out
-
-    def _note(
-        self,
-        data: bytes,
-        element: Element,
-        step: Step,
-        steps: Steps,
-        character_set: bytes,
-        tree: content.Tree = content.NO_TREE,
-    ) -> None:
-        """Tell the gate what is taken out, inside sequences too."""
-        tag, _, _, value, stop, items = element
-        if items is None:
-            if step.needle is not Needle.NONE and value != stop:
-                self.gate.original(step.needle, tag, data[value:stop], character_set)
-            return
-        inside = steps.inside(tag)
-        for begin, _, _, elements in items:
-            self._note_item(data, begin, elements, inside, character_set, tree)
-
-    def _note_item(
-        self, data: bytes, begin: int, elements: list[Element], inside: Steps, character_set: bytes, tree: content.Tree
-    ) -> None:
-        own, steps = value_of(data, elements, CHARACTER_SET) or character_set, tree.steps(begin, inside)
-        for nested in elements:
-            self._note(data, nested, steps[nested[0] << 16 | nested[1]], steps, own, tree)
 
     def _kept(self) -> Iterator[tuple[int, int, bytes]]:
         """Tag, VR and value of all that stays as it came."""
