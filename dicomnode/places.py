@@ -87,6 +87,7 @@ class Turns:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         before = self._tails.get(key)
         self._tails[key] = mine
+        mine.add_done_callback(lambda _: self._forget(key, mine))
         try:
             if before is not None:
                 await asyncio.shield(before)
@@ -96,5 +97,8 @@ class Turns:
                 before.add_done_callback(lambda _: mine.set_result(None))
             else:
                 mine.set_result(None)
-            if self._tails.get(key) is mine:
-                del self._tails[key]
+
+    def _forget(self, key: Hashable, last: asyncio.Future[None]) -> None:
+        """A key is free only when the turn of the last one who wanted it is over, taken or not."""
+        if self._tails.get(key) is last:
+            del self._tails[key]

@@ -98,6 +98,27 @@ async def test_a_cancelled_turn_keeps_the_order() -> None:
     assert order == ["first", "first done", "third", "third done"]
 
 
+async def test_who_comes_after_a_cancelled_turn_waits_for_the_holder() -> None:
+    turns, order, leave = Turns(), list[str](), asyncio.Event()
+
+    async def work(name: str) -> None:
+        async with turns.turn("twin"):
+            order.append(name)
+            await leave.wait()
+            order.append(name + " done")
+
+    first, second = (asyncio.create_task(work(name)) for name in ("first", "second"))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    third = asyncio.create_task(work("third"))
+    await asyncio.sleep(0.01)
+    assert order == ["first"]
+    leave.set()
+    await asyncio.gather(first, third)
+    assert order == ["first", "first done", "third", "third done"]
+
+
 async def test_other_keys_do_not_wait() -> None:
     turns = Turns()
     async with turns.turn(1):
