@@ -15,7 +15,10 @@ from sqlalchemy import Connection, delete, false, select, update
 from dicomnode.model import Delivery, Instance, Location, Study, StudyState, Withheld
 from dicomnode.store import schema
 from dicomnode.store.rows import Insert
+from dicomnode.studies import REOPENED, SENT_ONCE
 
+LOST = ""  # stands for the received digest of an instance whose record is gone
+MOST_KEYS = 500
 _FIRST_STATE = str(StudyState.RECEIVING)
 
 Rows = Sequence[tuple[Any, ...]]
@@ -79,11 +82,16 @@ _deliveries = Insert(
     "attempts = excluded.attempts, next_at = excluded.next_at, error = excluded.error, "
     "sent = excluded.sent, failed = excluded.failed",
 )
+_reopened, _sent_once = (", ".join(f"'{state}'" for state in sorted(states)) for states in (REOPENED, SENT_ONCE))
 _new_studies = Insert("study", _names(Study), "ON CONFLICT (project, study_key) DO NOTHING")
 _studies = Insert(
     "study",
     _names(Study),
     "ON CONFLICT (project, study_key) DO UPDATE SET "
+    # A late instance and the state that it brings its study into are committed together, or neither.
+    f"state = CASE WHEN excluded.stored > 0 AND study.state IN ({_reopened}) "
+    f"THEN '{_FIRST_STATE}' ELSE study.state END, "
+    f"amended = CASE WHEN excluded.stored > 0 AND study.state IN ({_sent_once}) THEN 1 ELSE study.amended END, "
     "stored = study.stored + excluded.stored, withheld = study.withheld + excluded.withheld, "
     "study_uid = CASE study.study_uid WHEN '' THEN excluded.study_uid ELSE study.study_uid END, "
     "patient = CASE study.patient WHEN '' THEN excluded.patient ELSE study.patient END, "
@@ -113,6 +121,7 @@ def _carry_out(
 def enter_instances(connection: Connection, rows: Rows) -> None:
     """Rows of Instance and Location; studies are set up and counted, segments extended."""
     for group in _by_study(rows, OF_INSTANCE):
+        _found_again(connection, group)
         new = _instances.into(connection, group)
         _count(connection, group, OF_INSTANCE, patient=group[0][_PATIENT], stored=new)
     _segments.into(connection, list({row[_SEGMENT]: row[_OFFSET] + row[_LENGTH] for row in rows}.items()))
@@ -175,6 +184,34 @@ def forget_locations(connection: Connection, rows: Rows) -> None:
         connection.execute(update(table).where(*of).values(dict.fromkeys(LOCATION)))
 
 
+def lose_instances(connection: Connection, rows: Rows) -> None:
+    """Rows (project, instance key, segment, offset): the record there is gone; without a segment, wherever.
+
+    A lost row has neither a place nor a digest; it goes when the instance comes again.
+    """
+    table, study = schema.instance, schema.study
+    for project, instance_key, segment, offset in rows:
+        of = [table.c.project == project, table.c.instance_key == instance_key, table.c.segment.is_not(None)]
+        if segment is not None:
+            of += [table.c.segment == segment, table.c.offset == offset]
+        nothing = {**dict.fromkeys(LOCATION), "received_digest": LOST}
+        lost = connection.execute(update(table).where(*of).values(nothing).returning(table.c.study_key)).all()
+        for (study_key,) in lost:
+            of_study = (study.c.project == project, study.c.study_key == study_key)
+            connection.execute(update(study).where(*of_study).values(stored=study.c.stored - 1))
+
+
+def _found_again(connection: Connection, rows: Rows) -> None:
+    """Rows of Instance and Location: those that were lost are here again."""
+    for first in range(0, len(rows), MOST_KEYS):
+        keys = [row[OF_INSTANCE.instance_key] for row in rows[first : first + MOST_KEYS]]
+        marks = ", ".join("?" * len(keys))
+        connection.exec_driver_sql(
+            f"DELETE FROM instance WHERE instance_key IN ({marks}) AND project = ? AND received_digest = ?",
+            (*keys, rows[0][OF_INSTANCE.project], LOST),
+        )
+
+
 def end_withheld(connection: Connection, rows: Rows) -> None:
     """Rows (project, quarantine id, fate, time): the original waits no longer, its study counts one less."""
     table, study = schema.withheld, schema.study
@@ -186,7 +223,7 @@ def end_withheld(connection: Connection, rows: Rows) -> None:
             connection.execute(update(study).where(*of_study).values(withheld=study.c.withheld - 1))
 
 
-IN_PLACE = (forget_locations, forget_refusals, end_withheld)
+IN_PLACE = (change_study, forget_locations, forget_refusals, end_withheld)
 
 
 def _by_study(rows: Rows, columns: Columns) -> Iterable[Rows]:

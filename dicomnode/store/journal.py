@@ -51,7 +51,8 @@ UNREADABLE = "look at its disk; if it is damaged, stop the node and move journal
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
 
 _KNOWN = (
-    "SELECT received_digest, 'stored', study_key FROM instance WHERE instance_key = ? AND project = ? "
+    "SELECT received_digest, 'stored', study_key FROM instance "
+    "WHERE instance_key = ? AND project = ? AND received_digest <> '' "
     "UNION ALL "
     "SELECT received_digest, 'withheld', study_key FROM withheld WHERE instance_key = ? AND project = ?"
 )
@@ -161,6 +162,20 @@ class Journal(Telling):
         """What destinations refused for good of this study is to be sent again."""
         return self._writer.put(changes.forget_refusals, (project, study_key), urgent=True)
 
+    def lose(
+        self, project: str, instance_key: str, location: Location | None = None, event: Event | None = None
+    ) -> Future[None]:
+        """The record of an instance, at this `location` or wherever, is gone or damaged: it is known no more."""
+        where = (location.segment, location.offset) if location else (None, None)
+        row = (project, instance_key, *where)
+        return self._writer.put(changes.lose_instances, row, urgent=True, also=self._told(event))
+
+    def lost(self, project: str, study_key: str) -> set[str]:
+        """Keys of the study's instances that were here, are gone, and did not come again."""
+        table = schema.instance.c
+        statement = select(table.instance_key).where(_of(schema.instance, project, study_key))
+        return {row[0] for row in self._all(statement.where(table.received_digest == changes.LOST))}
+
     def flush(self) -> Future[None]:
         """Commit all that waits; ends when everything written before is committed."""
         return self._writer.flush()
@@ -267,11 +282,11 @@ class Journal(Telling):
 
     def instance_keys(self, project: str, study_key: str) -> tuple[set[str], set[str]]:
         """Keys of the instances held (also those whose segment is gone) and withheld."""
-        held, withheld = (
-            {row[0] for row in self._all(select(table.c.instance_key).where(_of(table, project, study_key)))}
-            for table in (schema.instance, schema.withheld)
-        )
-        return held, withheld
+        table = schema.instance.c
+        placed = select(table.instance_key).where(table.received_digest != changes.LOST)
+        held = self._all(placed.where(_of(schema.instance, project, study_key)))
+        withheld = self._all(select(schema.withheld.c.instance_key).where(_of(schema.withheld, project, study_key)))
+        return {row[0] for row in held}, {row[0] for row in withheld}
 
     def deliveries(
         self,

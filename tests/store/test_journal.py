@@ -309,3 +309,23 @@ def test_what_waits_for_a_destination(journal: Journal) -> None:
     assert journal.waiting(1003.0) == []
     assert journal.waiting(1003.5) == [Waiting("research", 1, 3, 300, 1003.0)]
     assert journal.waiting(2000.0) == [Waiting("research", 2, 4, 400, 1003.0)]
+
+
+def test_an_instance_whose_record_is_gone_is_not_known_until_it_comes_again(journal: Journal) -> None:
+    for number in range(3):
+        journal.stored(instance(number), location(number))
+    event = Event("instance-lost", 5.0, "trial", "studya", {"instance": "instance1"})
+    journal.lose("trial", "instance1", location(1), event).result()
+    journal.lose("trial", "instance1").result()
+    journal.lose("trial", "instance2", location(7)).result()
+    assert journal.known("trial", "instance1") is None
+    assert journal.known("trial", "instance2") == Known("received2", "stored", "studya"), "another place was meant"
+    assert journal.lost("trial", "studya") == {"instance1"}
+    assert journal.instance_keys("trial", "studya") == ({"instance0", "instance2"}, set())
+    assert journal.get_study("trial", "studya") == the_study(stored=2, last_at=1002.0)
+    assert journal.events("trial", "studya") == [event]
+    journal.stored(instance(1), location(1, "trial/studya/bb.seg")).result()
+    assert journal.known("trial", "instance1") == Known("received1", "stored", "studya")
+    assert journal.lost("trial", "studya") == set()
+    assert journal.get_study("trial", "studya") == the_study(stored=3, last_at=1002.0)
+    assert len(journal.instances("trial", "studya")) == 3
