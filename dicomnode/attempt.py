@@ -15,7 +15,7 @@ from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.sender import Sender
 from dicomnode.dimse.status import Outcome, describe, outcome
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from dicomnode.errors import PeerRejected, PeerUnreachable
+from dicomnode.errors import PeerRejected, PeerUnreachable, StoreDamaged
 from dicomnode.model import Buffer, Event, Instance, Location, Peer
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
@@ -134,16 +134,18 @@ class Attempt:
         if syntax is None:
             self._record(instance, NO_CONTEXT, ok=False)
             return
-        with self._outbox.open(location) as part10:
-            if syntax == instance.transfer_syntax:
-                self._judge(instance, await self._store(sender, instance, syntax, part10[location.data_set_offset :]))
-                return
-            try:
-                data_set = await transcoder.transcode(part10, syntax)
-            except CannotTranscode as error:
-                self._hold(instance, error)
-                return
-        self._judge(instance, await self._store(sender, instance, syntax, data_set))
+        try:
+            with self._outbox.open(location) as part10:
+                if syntax == instance.transfer_syntax:
+                    status = await self._store(sender, instance, syntax, part10[location.data_set_offset :])
+                else:
+                    status = await self._store(sender, instance, syntax, await transcoder.transcode(part10, syntax))
+        except CannotTranscode as error:
+            self._hold(instance, error)
+        except StoreDamaged as error:
+            self._lose(instance, location, error)
+        else:
+            self._judge(instance, status)
 
     async def _store(self, sender: Sender, instance: Instance, syntax: str, data_set: Buffer) -> int:
         began = time.perf_counter()
@@ -180,7 +182,17 @@ class Attempt:
         self.result.held = self.result.held or str(error)
         self._tell("instance-held", instance=instance.instance_key, error=str(error))
 
+    def _lose(self, instance: Instance, location: Location, error: StoreDamaged) -> None:
+        """The record is gone: the instance is taken again when it comes again; the rest goes on."""
+        self.result.held = self.result.held or str(error)
+        event = self._event("instance-lost", instance=instance.instance_key, error=str(error))
+        self._journal.lose(instance.project, instance.instance_key, location, event)
+        log.error(event.name, study=event.study_key, **event.facts)
+
+    def _event(self, name: str, **facts: object) -> Event:
+        return Event(name, time.time(), *self._key, {"destination": self._destination.name, **facts})
+
     def _tell(self, name: str, **facts: object) -> None:
-        event = Event(name, time.time(), *self._key, {"destination": self._destination.name, **facts})
+        event = self._event(name, **facts)
         self._journal.event(event)
         log.warning(event.name, study=event.study_key, **event.facts)

@@ -137,10 +137,10 @@ class Forwarder:
                 await self._attempt(delivery)
             except DicomnodeError as error:
                 log.error("storage-troubled", study=delivery.study_key, error=str(error))
-                self._set_aside(delivery)
+                self._set_aside(delivery, str(error))
             except Exception as error:  # noqa: BLE001 - one study must not keep the others
                 log.error("delivery-troubled", study=delivery.study_key, why=type(error).__name__)
-                self._set_aside(delivery)
+                self._set_aside(delivery, f"an unexpected error of the node: {type(error).__name__}")
             finally:
                 self._busy.discard(key)
                 self._dropped.discard(key)
@@ -163,12 +163,15 @@ class Forwarder:
         except TimeoutError:
             return
 
-    def _set_aside(self, delivery: Delivery) -> None:
+    def _set_aside(self, delivery: Delivery, error: str) -> None:
         """Something of ours does not work: the study waits like for a destination that is away."""
-        wait = self._wait(delivery.attempts + 1)
-        self._queue_again(
-            replace(delivery, attempts=delivery.attempts + 1, next_at=time.time() + wait, error="our own trouble")
-        )
+        attempts = delivery.attempts + 1
+        next_at = time.time() + self._wait(attempts)
+        waiting = replace(delivery, state=DeliveryState.WAITING, attempts=attempts, next_at=next_at, error=error)
+        key = (delivery.project, delivery.study_key)
+        told = self._event("delivery-postponed", key, error=error, attempt=attempts)
+        self._journal.delivery(waiting, told if error != delivery.error else None)
+        self._queue_again(waiting)
 
     async def _attempt(self, delivery: Delivery) -> None:
         key = (delivery.project, delivery.study_key)
@@ -198,6 +201,9 @@ class Forwarder:
         key, before = (delivery.project, delivery.study_key), delivery.error
         await asyncio.wrap_future(self._journal.flush())
         sent, refused = await asyncio.to_thread(self._journal.answers, *key, self.destination.name)
+        lost = await asyncio.to_thread(self._journal.lost, *key)
+        if lost and not result.held:
+            result.held = f"{len(lost)} of its instances are lost; retrieve the study again from its source"
         delivery = replace(delivery, sent=sent, failed=refused)
         event: Event | None = None
         if result.error or self._stopping or key in self._dropped:

@@ -35,6 +35,7 @@ EVENTS: dict[str, str] = {
     "instance-refused": "a destination refused an instance for good",
     "instance-verify": "a destination took an instance with a warning that is worth a look, or had one under its UID",
     "instance-held": "an instance cannot be transcoded to what the destination takes; the rest of its study is sent",
+    "instance-lost": "the outbox no longer has an instance whole: retrieve it again; the rest of its study is sent",
     "store-failed": "storing an instance failed unexpectedly and was refused with 0xA700",
     "study-decided": "a person decided about a study: kind says what",
     "study-found": "the source knows the study",

@@ -15,6 +15,7 @@ from studies_to_send import KEY, SOON, WAITING, Receiver, cases, data_set, of, w
 
 from dicomnode.attempt import proposals, split
 from dicomnode.dimse.scp import Rejection
+from dicomnode.errors import CannotKeep
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.model import DeliveryState, Location
 
@@ -227,7 +228,7 @@ async def test_one_dead_destination_does_not_hold_another(tmp_path: Path) -> Non
             assert len(here.journal.unsent(*KEY, "dead")) == 3
 
 
-async def test_a_study_whose_segment_is_damaged_waits_and_others_go_on(tmp_path: Path) -> None:
+async def test_a_study_whose_segment_is_damaged_is_held_and_others_go_on(tmp_path: Path) -> None:
     receiver = Receiver()
     async with world(tmp_path) as here, serving(receiver) as (_, port):
         here.hold(cases(2))
@@ -240,9 +241,10 @@ async def test_a_study_whose_segment_is_damaged_waits_and_others_go_on(tmp_path:
         forwarder = here.forwarder(port)
         forwarder.add(WAITING)
         forwarder.add(replace(WAITING, study_key="studyb"))
-        delivery = await here.ends()
-        assert (delivery.study_key, delivery.state, delivery.sent) == ("studyb", DeliveryState.SENT, 2)
-        assert forwarder.waiting == 1
+        await here.ends(2)
+        ends = {each.study_key: (each.state, each.sent) for each in here.ended}
+        assert ends == {"studya": (DeliveryState.HELD, 0), "studyb": (DeliveryState.SENT, 2)}
+        assert forwarder.waiting == 0
 
 
 async def test_an_error_that_nobody_foresaw_keeps_one_study_only(
@@ -280,3 +282,41 @@ async def test_several_associations_share_the_studies(tmp_path: Path) -> None:
         await here.ends(3)
         assert {each.state for each in here.ended} == {DeliveryState.SENT}
     assert len(receiver.stored) == 6
+
+
+async def test_a_lost_instance_holds_the_study_and_the_rest_goes_out(tmp_path: Path) -> None:
+    receiver = Receiver()
+    async with world(tmp_path) as here, serving(receiver) as (_, port):
+        held = cases(3)
+        here.journal.stored(held[1].instance, replace(HERE, segment="trial/studya/gone.seg", data_length=9))
+        here.hold([held[0], held[2]])
+        forwarder = here.forwarder(port)
+        forwarder.add(WAITING)
+        delivery = await here.ends()
+        assert (delivery.state, delivery.sent, delivery.failed) == (DeliveryState.HELD, 2, 0)
+        assert "retrieve the study again from its source" in delivery.error
+        assert here.delivery() == delivery
+        assert sorted(here.events()) == ["delivery-held", "instance-lost"]
+        forwarder.add(WAITING)
+        assert (await here.ends(2)).state is DeliveryState.HELD
+        here.hold(held[1:2])
+        forwarder.add(WAITING)
+        assert (await here.ends(3)).state is DeliveryState.SENT
+    assert sorted(one.sop_uid for one, _ in receiver.stored) == sorted(case.instance.sop_uid for case in held)
+
+
+async def test_trouble_of_our_own_is_in_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise CannotKeep("cannot open segment", "look at its disk")
+
+    receiver = Receiver()
+    async with world(tmp_path) as here, serving(receiver) as (_, port):
+        here.hold(cases(1))
+        with monkeypatch.context() as trouble:
+            trouble.setattr(here.outbox, "open", broken)
+            here.forwarder(port).add(WAITING)
+            await until(lambda: here.delivery().attempts == 2)
+            assert here.delivery().error == "cannot open segment; look at its disk"
+            assert here.delivery().state in (DeliveryState.WAITING, DeliveryState.SENDING)
+        assert (await here.ends()).state is DeliveryState.SENT
+        assert here.events().count("delivery-postponed") == 1
