@@ -30,6 +30,7 @@ LOOK_EVERY = 0.2  # seconds between looks for quiet studies
 
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
 ENDED_STATES = SENT_STATES | {DeliveryState.FAILED, DeliveryState.HELD}
+STATE_EVENTS = frozenset(f"study-{state}" for state in StudyState)
 ENDED = frozenset({StudyState.FORWARDED, StudyState.CONFIRMED, StudyState.FAILED, StudyState.WITHHELD})
 
 
@@ -52,21 +53,25 @@ class Completion:
         self._keep_segments = keep_segments
         self._turns = Turns()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._delivered: set[Key] = set()
+        self._delivered: dict[Key, float] = {}  # studies to delete, and when to try
         self.forwarders: dict[str, Forwarder] = {}
         self.answers: dict[Key, SourceAnswer] = {}
 
     async def run(self) -> None:
         """Look for quiet studies until cancelled."""
         while True:
-            try:
-                for key in self._open.due(time.monotonic()):
-                    await self.judge(key)
-                await self._sweep()
-            except DicomnodeError as error:
-                log.error("storage-troubled", error=str(error))
-                await asyncio.sleep(TROUBLED)
+            for key in self._open.due(time.monotonic()):
+                await self._without_trouble(self.judge(key))
+            for key in [key for key, at in self._delivered.items() if at <= time.monotonic()]:
+                await self._without_trouble(self._sweep(key))
             await asyncio.sleep(LOOK_EVERY)
+
+    async def _without_trouble(self, work: Coroutine[None, None, None]) -> None:
+        """What fails for one study is tried again later, and keeps no other study from its turn."""
+        try:
+            await work
+        except (DicomnodeError, OSError) as error:
+            _tell_trouble(error)
 
     def arrived(self, key: Key, association: int | None) -> None:
         """An instance of the study has been made durable; a study that was already judged is reopened."""
@@ -94,8 +99,8 @@ class Completion:
             self._open.close(key)
             try:
                 await self._judge(key)
-            except DicomnodeError:
-                self._open.arrived(key, None, self._ways[key[0]].quiet, time.monotonic())
+            except BaseException:
+                self._open.arrived(key, None, max(self._ways[key[0]].quiet, TROUBLED), time.monotonic())
                 raise
 
     async def _judge(self, key: Key) -> None:
@@ -104,6 +109,9 @@ class Completion:
         if study is None:
             return
         held, withheld = await asyncio.to_thread(self._journal.instance_keys, *key)
+        if study.state in ENDED and await self._has_unsent(key):
+            await self._pass(study, Fact.ARRIVED)
+            study = await self._fresh(study)
         answer = self.answers.pop(key, None)
         if answer is None and study.expected is not None:
             answer = SourceAnswer(count=study.expected)
@@ -180,18 +188,29 @@ class Completion:
             study = await asyncio.to_thread(self._journal.get_study, *key)
             if study is None:
                 return
-            if study.state is StudyState.RECEIVING and not await asyncio.to_thread(self._journal.events, *key):
-                self._journal.event(_event(study))
+            if study.state is StudyState.RECEIVING:
+                await self._tell_receiving(study)
             await self._pass(study, Fact.ARRIVED)
+
+    async def _tell_receiving(self, study: Study) -> None:
+        """The row of a late instance has reopened its study already; here it is told."""
+        events = await asyncio.to_thread(self._journal.events, study.project, study.study_key)
+        states = [event.name for event in events if event.name in STATE_EVENTS]
+        if states[-1:] != [f"study-{StudyState.RECEIVING}"]:
+            event = _event(study)
+            self._journal.event(event)
+            if states:
+                log.info(event.name, project=study.project, study=study.study_key, **event.facts)
 
     async def _follow(self, key: Key) -> None:
         async with self._turns.turn(key):
             await asyncio.wrap_future(self._journal.flush())
             study = await asyncio.to_thread(self._journal.get_study, *key)
             deliveries = await self._deliveries(key)
-            if study is None or not all(d.state in ENDED_STATES for d in deliveries):
+            if study is None or len(deliveries) < len(self._ways[key[0]].destinations):
                 return
-            await self._end(study, deliveries)
+            if all(delivery.state in ENDED_STATES for delivery in deliveries):
+                await self._end(study, deliveries)
 
     async def _end(self, study: Study, deliveries: list[Delivery]) -> None:
         if any(d.state is DeliveryState.HELD for d in deliveries):
@@ -205,10 +224,16 @@ class Completion:
             return
         state = await self._pass(await self._fresh(study), Fact.CONFIRMED)
         if state is StudyState.CONFIRMED and not self._keep_segments:
-            self._delivered.add((study.project, study.study_key))
+            self._delivered[study.project, study.study_key] = 0.0
 
     async def _deliveries(self, key: Key) -> list[Delivery]:
-        return await asyncio.to_thread(self._journal.deliveries, key[0], study_key=key[1])
+        """The study's deliveries to the destinations that its project has today."""
+        found = await asyncio.to_thread(self._journal.deliveries, key[0], study_key=key[1])
+        return [delivery for delivery in found if delivery.destination in self._ways[key[0]].destinations]
+
+    async def _has_unsent(self, key: Key) -> bool:
+        names = self._ways[key[0]].destinations
+        return any([await asyncio.to_thread(self._journal.unsent, *key, name) for name in names])
 
     async def _fresh(self, study: Study) -> Study:
         fresh = await asyncio.to_thread(self._journal.get_study, study.project, study.study_key)
@@ -224,13 +249,13 @@ class Completion:
         self._journal.forget_locations(*key).result()
         return True
 
-    async def _sweep(self) -> None:
-        """Try again to delete what was in use before."""
-        for key in list(self._delivered):
-            async with self._turns.turn(key):
-                await asyncio.wrap_future(self._journal.flush())
-                if await asyncio.to_thread(self._forget, key):
-                    self._delivered.discard(key)
+    async def _sweep(self, key: Key) -> None:
+        """Delete what was delivered, or try again later when it is in use."""
+        self._delivered[key] = time.monotonic() + TROUBLED
+        async with self._turns.turn(key):
+            await asyncio.wrap_future(self._journal.flush())
+            if await asyncio.to_thread(self._forget, key):
+                self._delivered.pop(key, None)
 
     async def resume(self) -> None:
         """Take up everything that was unfinished when the node last stopped."""
@@ -254,17 +279,47 @@ class Completion:
                 await self._hand_over(await self._fresh(study))
         for key in await asyncio.to_thread(self._outbox.studies):
             await self._look_again(key)
+        await self._withdraw()
+
+    def destinations_changed(self) -> None:
+        """The configuration has been renewed: what waits for a destination that is gone waits no longer."""
+        self._start(self._withdraw)
+
+    async def _withdraw(self) -> None:
+        """Deliveries to destinations that their project no longer has end; new ones get what is unfinished."""
+        undone = (DeliveryState.WAITING, DeliveryState.SENDING, DeliveryState.HELD)
+        for delivery in await asyncio.to_thread(self._journal.deliveries, states=undone):
+            key, way = (delivery.project, delivery.study_key), self._ways.get(delivery.project)
+            if way is None or delivery.destination in way.destinations:
+                continue
+            forwarder = self.forwarders.get(delivery.destination)
+            if forwarder is not None:
+                forwarder.drop(key)
+            withdrawn = replace(delivery, state=DeliveryState.WITHDRAWN, error="")
+            await asyncio.wrap_future(self._journal.delivery(withdrawn))
+            self.delivered(withdrawn)
+        unfinished = (StudyState.COMPLETE, StudyState.FORWARDING)
+        for study in await asyncio.to_thread(self._journal.studies, states=unfinished):
+            await self._hand_to_new(study)
+
+    async def _hand_to_new(self, study: Study) -> None:
+        key, way = (study.project, study.study_key), self._ways.get(study.project)
+        if way is None:
+            return
+        async with self._turns.turn(key):
+            known = {delivery.destination for delivery in await self._deliveries(key)}
+            if not known.issuperset(way.destinations):
+                await self._hand_over(await self._fresh(study))
 
     async def _look_again(self, key: Key) -> None:
         """A study with segments that has ended: reopen it when something in them was never sent, else delete them."""
         study = await asyncio.to_thread(self._journal.get_study, *key)
         if study is None or study.state not in ENDED:
             return
-        names = self._ways[key[0]].destinations
-        if any([await asyncio.to_thread(self._journal.unsent, *key, name) for name in names]):
+        if await self._has_unsent(key):
             self.arrived(key, None)
         elif study.state is StudyState.CONFIRMED and not self._keep_segments:
-            self._delivered.add(key)
+            self._delivered[key] = 0.0
 
     async def settle(self) -> None:
         """Wait until what was noted is in the journal."""
@@ -282,9 +337,13 @@ class Completion:
             try:
                 await work()
                 return
-            except DicomnodeError as error:
-                log.error("storage-troubled", error=str(error))
+            except (DicomnodeError, OSError) as error:
+                _tell_trouble(error)
                 await asyncio.sleep(TROUBLED)
+
+
+def _tell_trouble(error: Exception) -> None:
+    log.error("storage-troubled", error=str(error) if isinstance(error, DicomnodeError) else type(error).__name__)
 
 
 def _event(study: Study) -> Event:

@@ -215,6 +215,7 @@ class DeliveryState(StrEnum):
     CONFIRMED = "confirmed"
     FAILED = "failed"
     HELD = "held"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True)

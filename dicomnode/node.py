@@ -242,6 +242,7 @@ class Node:
             else:
                 forwarder = self._completion.forwarders[name] = self._forwarder(name)
                 self._forwarding.append(self._rooms.create_task(forwarder.run()))
+        self._completion.destinations_changed()
 
     def _recover(self) -> None:
         """Enter what is on disk but not in the journal: what was acknowledged just before a crash."""

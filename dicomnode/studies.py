@@ -77,6 +77,7 @@ DECISIONS: dict[Fact, str] = {
 }
 
 SENT_ONCE = frozenset({S.FORWARDED, S.CONFIRMED})
+REOPENED = frozenset(state for state, fact in TRANSITIONS if fact is Fact.ARRIVED)
 
 
 def after(state: S, fact: Fact) -> S:
@@ -133,6 +134,7 @@ class _Open:
     quiet: float
     associations: set[int] = field(default_factory=set)
     moves: int = 0
+    grown: bool = False
 
 
 Key = tuple[str, str]
@@ -149,16 +151,13 @@ class OpenStudies:
         return len(self._open)
 
     def arrived(self, key: Key, association: int | None, quiet: float, now: float) -> bool:
-        """Note an arrival; True when the study was not open before."""
-        study = self._open.get(key)
-        new = study is None
-        if study is None:
-            study = self._open[key] = _Open(now, quiet)
-        study.last = now
+        """Note an arrival; True when it is the first since the study was opened, be it by a C-MOVE."""
+        study = self._open.setdefault(key, _Open(now, quiet))
+        first, study.grown, study.last = not study.grown, True, now
         if association is not None and association not in study.associations:
             study.associations.add(association)
             self._carries.setdefault(association, set()).add(key)
-        return new
+        return first
 
     def association_closed(self, association: int) -> None:
         """An association that ended carries nothing any more."""

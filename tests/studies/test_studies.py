@@ -150,3 +150,10 @@ def test_a_closed_study_is_forgotten() -> None:
 def test_backoff_doubles_up_to_its_limit(attempts: int, least: float, most: float) -> None:
     assert backoff(attempts, 5, 900, 0.0) == pytest.approx(least)
     assert backoff(attempts, 5, 900, 1.0) == pytest.approx(most)
+
+
+def test_the_first_arrival_of_a_move_is_told_as_one_that_may_reopen() -> None:
+    studies = OpenStudies()
+    studies.move_started(KEY, 10, now=0)
+    assert studies.arrived(KEY, 1, 10, now=1)
+    assert not studies.arrived(KEY, 1, 10, now=2)
