@@ -34,6 +34,7 @@ from dicomnode.observe.log import configure
 from dicomnode.observe.notify import notify
 from dicomnode.observe.outside import Outside
 from dicomnode.observe.view import View
+from dicomnode.observe.words import vocabulary
 from dicomnode.orders import Orders
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places
@@ -67,6 +68,7 @@ class Node:
         """Open the storage directory, recover what a crash left, and listen. Raises DicomnodeError."""
         settings = self.settings
         self._tls = self._read_certificates(settings)
+        vocabulary()  # before there is anything to wait for it
         directory = settings.storage.directory
         disk.make_directory(directory)
         self._closing.enter_context(StorageLock(directory))

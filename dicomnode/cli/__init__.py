@@ -64,17 +64,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DicomnodeError as error:
         _show_trace(error, debug)
         return _failed(str(error), WRONG_USE if isinstance(error, ConfigError | RulesError) else NO)
-    except Exception as error:  # noqa: BLE001 - the last resort: its text may quote values, so only its type is told
-        _show_trace(error, debug)
-        last = traceback.extract_tb(error.__traceback__)[-1]
+    except Exception as group:  # noqa: BLE001 - the last resort: its text may quote values, so only its type is told
+        cause = _first(group)
+        _show_trace(cause, debug)
+        last = traceback.extract_tb(cause.__traceback__)[-1]
         where = f"{Path(last.filename).name}:{last.lineno}"
-        return _failed(f"unexpected {type(error).__name__} at {where}; run it again with --debug and report it", NO)
+        return _failed(f"unexpected {type(cause).__name__} at {where}; run it again with --debug and report it", NO)
 
 
 def _forbid_core_dumps() -> None:
     """Memory holds identified data: no core file, and no dump taken by others (prctl PR_SET_DUMPABLE)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(4, 0)
+
+
+def _first(error: Exception) -> Exception:
+    """Of a group of exceptions the first one, for that is what went wrong."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _failed(message: str, code: int) -> int:

@@ -5,13 +5,14 @@ A name, an ID or a date of a patient is none of them, so a sentence can be let t
 
 from __future__ import annotations
 
-import ast
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from functools import cache
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 
 import dicomnode
 from dicomnode.deidentify import suspicious
@@ -40,7 +41,8 @@ def vocabulary() -> frozenset[str]:
     words: set[str] = set()
     for file in root.rglob("*.py"):
         if file.relative_to(root).parts[0] not in NOT_OURS:
-            words.update(_literal_words(file.read_text(encoding="utf-8")))
+            code = SourceFileLoader("dicomnode", str(file)).get_code("dicomnode")
+            words.update(word for text in _texts(code) for word in _word.findall(text))
     for rule in suspicious.default().rules:
         words.update(_word.findall(rule.name))
     for number in errno.errorcode:
@@ -48,10 +50,15 @@ def vocabulary() -> frozenset[str]:
     return frozenset(words)
 
 
-def _literal_words(source: str) -> Iterable[str]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from _word.findall(node.value)
+def _texts(constant: object) -> Iterator[str]:
+    """Every string among the constants of compiled code. Not by `ast`: two threads that parse can fail (3.11)."""
+    if isinstance(constant, str):
+        yield constant
+    elif isinstance(constant, tuple | frozenset):
+        for each in constant:
+            yield from _texts(each)
+    elif isinstance(constant, CodeType):
+        yield from _texts(constant.co_consts)
 
 
 def only_known(sentence: str, names: frozenset[str] = frozenset()) -> str:
