@@ -74,6 +74,30 @@ def read(fd: int, length: int, offset: int) -> bytes:
     return data
 
 
+def size(path: Path) -> int:
+    """How many bytes the file has; a missing one has none."""
+    with _keeping("look at", path.name):
+        try:
+            return path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+def files(folder: Path, suffix: str) -> list[Path]:
+    """The files of a directory whose names end so, in order; a missing directory has none."""
+    with _keeping("look at", folder.name):
+        try:
+            return sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
+        except FileNotFoundError:
+            return []
+
+
+def is_directory(path: Path) -> bool:
+    """Whether there is such a directory."""
+    with _keeping("look at", path.name):
+        return path.is_dir()
+
+
 def sync(fd: int) -> None:
     """Return when the file's bytes and length are on stable storage."""
     with _keeping("sync", "a file of the storage directory"):

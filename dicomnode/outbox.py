@@ -42,7 +42,8 @@ class Outbox:
         self._free: dict[tuple[str, str], list[Segment]] = {}
         self._open: OrderedDict[str, Segment] = OrderedDict()
         self._made: set[Path] = set()
-        self.damaged: list[str] = []  # segments that recover() found shorter than the journal says
+        self.damaged: dict[str, list[tuple[int, int]]] = {}  # by segment, where recovery misses records
+        self._left: dict[str, int] = {}  # sizes of segments whose end recovery could neither read nor cut off
 
     def lease(self, project: str, study_key: str) -> Segment:
         """A segment of the study that no one else writes to; blocks, raises CannotKeep."""
@@ -105,43 +106,55 @@ class Outbox:
             if path not in self._made:
                 existed = path.is_dir()
                 disk.make_directory(path)
-                if existed and path != self.directory:
+                if existed:
                     disk.sync_directory(path.parent)
                 self._made.add(path)
         return folder
 
-    def recover(self, known: Mapping[str, int]) -> Iterator[Recovered]:
-        """Yield the records that the journal does not know; cut off what was half-written.
+    def recover(self, known: Mapping[str, int], rows: Mapping[str, int] | None = None) -> Iterator[Recovered]:
+        """Yield the records from where `known` says on, by the segment's name; cut off what was half-written.
 
-        `known` maps a segment's name to the offset up to which the journal has rows. Segments of this run
-        and of projects without a key are left alone. Raises KeyFileError, StoreDamaged, CannotKeep.
+        `rows` (else `known`) says up to which offset the journal has rows: nothing of that is cut. Segments of this
+        run and of projects without a key are left alone. Raises KeyFileError, StoreDamaged, CannotKeep.
         """
+        rows = known if rows is None else rows
         for project, keys in self._keys.items():
             for path in sorted((self.directory / project).glob("*/*" + SUFFIX)):
                 name = path.relative_to(self.directory).as_posix()
                 if name not in self._own:
-                    yield from self._recover_segment(path, name, keys, known.get(name, 0))
+                    yield from self._recover_segment(path, name, keys, known.get(name, 0), rows.get(name, 0))
 
-    def _recover_segment(self, path: Path, name: str, keys: ProjectKeys, offset: int) -> list[Recovered]:
-        size = path.stat().st_size
-        if size < offset:
-            self.damaged.append(name)
+    def _recover_segment(self, path: Path, name: str, keys: ProjectKeys, offset: int, extent: int) -> list[Recovered]:
+        size = disk.size(path)
+        if size < extent:
+            self._damage(name, size, extent)
         if size <= offset:
             return []
         fd = disk.reopen(path)
         try:
-            found = []
-            while record := records.read(fd, size, offset, name, keys):
-                found.append(record)
-                offset += record.location.length
-            if offset < size:
-                disk.truncate(fd, offset)
+            seen = records.scan(fd, size, offset, name, keys)
+            for gap in seen.gaps:
+                self._damage(name, *gap)
+            if seen.end < size and (seen.torn or seen.end < extent):
+                self._damage(name, seen.end, size)
+                self._left[name] = size
+            elif seen.end < size:
+                disk.truncate(fd, seen.end)
             disk.sync(fd)  # the run that wrote them may have been killed before its own sync
         finally:
             os.close(fd)
         for folder in (path.parent, path.parent.parent, self.directory):
             disk.sync_directory(folder)
-        return found
+        return seen.found
+
+    def miss(self, placed: Mapping[str, int]) -> None:
+        """Note as damaged those of `placed` (name and extent of segments that should be there) that are not."""
+        for name, extent in placed.items():
+            if name.split("/")[0] in self._keys and not (self.directory / name).exists():
+                self._damage(name, 0, extent)
+
+    def _damage(self, name: str, start: int, end: int) -> None:
+        self.damaged.setdefault(name, []).append((start, end))
 
     def studies(self) -> list[tuple[str, str]]:
         """Project and study key of every study of the known projects that has a directory."""
@@ -175,34 +188,38 @@ class Outbox:
                 with suppress(BufferError):  # a slice that outlives the block keeps the mapping alive
                     mapped.close()
 
-    def delete_study(self, project: str, study_key: str, known: Mapping[str, int] | None = None) -> bool:
-        """Delete a study's segments; False, and nothing deleted, while one is leased.
+    def delete_study(self, project: str, study_key: str, known: Mapping[str, int] | None = None) -> list[str] | None:
+        """Delete a study's segments; the names of those that are gone. None, and all stays, while one is leased.
 
-        With `known` (as for recover) also False when a segment holds more than the journal knows.
+        With `known` (as for recover) also None when a segment holds more than the journal knows; those of it that
+        were gone before are named too. Raises CannotKeep.
         """
-        folder = self.directory / project / study_key
+        folder, prefix = self.directory / project / study_key, f"{project}/{study_key}/"
         with self._making:
-            paths = sorted(folder.glob("*" + SUFFIX))
+            paths = disk.files(folder, SUFFIX)
+            names = [prefix + path.name for path in paths]
             with self._lock:
-                prefix = f"{project}/{study_key}/"
                 if any(name.startswith(prefix) for name in self._leased):
-                    return False
-                if known is not None and any(path.stat().st_size > known.get(prefix + path.name, 0) for path in paths):
-                    return False
+                    return None
+                if known is not None and any(
+                    disk.size(path) > max(known.get(name, 0), self._left.get(name, 0))
+                    for path, name in zip(paths, names, strict=True)
+                ):
+                    return None
                 for segment in self._free.pop((project, study_key), []):
                     self._open.pop(segment.name, None)
                     segment._close()
-                for path in paths:
-                    self._own.pop(prefix + path.name, None)
+                for name in names:
+                    self._own.pop(name, None)
             self._made.discard(folder)
             for path in paths:
                 disk.unlink(path)
             if paths:
                 disk.sync_directory(folder)
             disk.remove_directory(folder)
-            if folder.parent.is_dir():
+            if disk.is_directory(folder.parent):
                 disk.sync_directory(folder.parent)
-        return True
+        return sorted({*names, *(name for name in known or () if name.startswith(prefix))})
 
     def close(self) -> None:
         """Close the descriptors of all segments that are not leased."""

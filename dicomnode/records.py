@@ -13,12 +13,13 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from operator import attrgetter
 
 from dicomnode import disk, sealing
-from dicomnode.errors import KeyFileError, StoreDamaged
+from dicomnode.errors import KeyFileError, SealBroken, StoreDamaged
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, IdentityEntry, Instance, Location
 
@@ -137,6 +138,65 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     instance = Instance(**{name: told[name] for name in _FIELDS})
     identity = _identity(keys, told, sealed, description, segment)
     return Recovered(instance, identity, locate(segment, offset, shape, tail_length))
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a segment holds from some offset on: records, the runs of bytes between them that are none, and the end.
+
+    `torn` is true where the last run looks like a record that was whole once, and not like one that was cut short.
+    """
+
+    found: list[Recovered]
+    gaps: list[tuple[int, int]]
+    end: int
+    torn: bool = False
+
+
+def scan(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Scan:
+    """Every record from `offset` on that counts, also those behind one that does not; raises like read()."""
+    seen = Scan([], [], offset)
+    while seen.end < size:
+        record = _read_or_seek(fd, size, seen.end, segment, keys)
+        if record is None:
+            seen.torn = _ends_with_trailer(fd, size)
+            break
+        if record.location.offset > seen.end:
+            seen.gaps.append((seen.end, record.location.offset))
+        seen.found.append(record)
+        seen.end = record.location.offset + record.location.length
+    return seen
+
+
+def _read_or_seek(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Recovered | None:
+    try:
+        return read(fd, size, offset, segment, keys) or _seek(fd, size, offset + 1, segment, keys)
+    except StoreDamaged:
+        record = _seek(fd, size, offset + 1, segment, keys)
+        if record is None and offset == 0:
+            raise  # one program writes a segment: only where none of its records is ours the format is another
+        return record
+
+
+def _seek(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Recovered | None:
+    """The first record behind `offset` that counts; what only looks like one is passed over."""
+    while chunk := disk.read(fd, READ_BYTES, offset):
+        at = chunk.find(HEADER_MAGIC)
+        if at < 0:
+            if len(chunk) < READ_BYTES:
+                break
+            offset += len(chunk) - len(HEADER_MAGIC) + 1
+            continue
+        offset += at
+        with suppress(StoreDamaged, SealBroken):
+            if record := read(fd, size, offset, segment, keys):
+                return record
+        offset += 1
+    return None
+
+
+def _ends_with_trailer(fd: int, size: int) -> bool:
+    return size >= TRAILER.size and disk.read(fd, len(TRAILER_MAGIC), size - TRAILER.size) == TRAILER_MAGIC
 
 
 def _identity(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from kept import FRONT, KEYS, OTHER_KEYS, Clean, clean
 
+from dicomnode import disk
 from dicomnode.errors import CannotKeep, KeyFileError, StoreDamaged
 from dicomnode.model import Location
 from dicomnode.outbox import Outbox, Recovered, Segment
@@ -100,6 +101,103 @@ def test_a_changed_byte_anywhere_makes_a_record_not_count(tmp_path: Path) -> Non
             assert recover(tmp_path / "torn") == []
 
 
+def spoil(path: Path, at: int, mask: int = 0x40) -> bytes:
+    content = bytearray(path.read_bytes())
+    content[at] ^= mask
+    path.write_bytes(content)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("at", [0, 8, 20, 24, 28, 100, -60, -1], ids=str)
+@pytest.mark.parametrize("bad", [0, 2])
+def test_a_damaged_record_costs_no_other(tmp_path: Path, bad: int, at: int) -> None:
+    """Offsets from the record's start or end: magic, version, lengths, Part 10 bytes, sealed part, trailer."""
+    segment = outbox(tmp_path).lease("trial", "studya")
+    locations = [case.append_to(segment) for case in CASES]
+    hurt = locations[bad]
+    spoilt = spoil(tmp_path / segment.name, hurt.offset + (at if at >= 0 else hurt.length + at))
+    box = outbox(tmp_path)
+    left = [as_recovered(*pair) for pair in zip(CASES, locations, strict=True) if pair[1] is not hurt]
+    assert list(box.recover({})) == left
+    assert box.damaged == {segment.name: [(hurt.offset, hurt.offset + hurt.length)]}
+    assert (tmp_path / segment.name).read_bytes() == spoilt
+
+
+def test_what_the_journal_has_rows_for_is_never_cut(tmp_path: Path) -> None:
+    """The identity book is gone, so all is read again; the first half of the last record is garbage."""
+    segment = outbox(tmp_path).lease("trial", "studya")
+    first, last = CASES[0].append_to(segment), CASES[1].append_to(segment)
+    whole = (tmp_path / segment.name).read_bytes()
+    (tmp_path / segment.name).write_bytes(whole[: last.offset] + b"?" * last.length)
+    box = outbox(tmp_path)
+    assert list(box.recover({}, {segment.name: len(whole)})) == [as_recovered(CASES[0], first)]
+    assert (tmp_path / segment.name).stat().st_size == len(whole)
+    assert box.damaged == {segment.name: [(last.offset, len(whole))]}
+    assert list(outbox(tmp_path).recover({})) == [as_recovered(CASES[0], first)]
+    assert (tmp_path / segment.name).stat().st_size == first.length, "without a row it is half a record"
+
+
+def test_a_damaged_last_record_stays_until_its_study_goes(tmp_path: Path) -> None:
+    segment = outbox(tmp_path).lease("trial", "studya")
+    first, last = CASES[0].append_to(segment), CASES[1].append_to(segment)
+    spoilt = spoil(tmp_path / segment.name, last.offset + 200)
+    box = outbox(tmp_path)
+    assert list(box.recover({})) == [as_recovered(CASES[0], first)]
+    assert (tmp_path / segment.name).read_bytes() == spoilt
+    assert box.damaged == {segment.name: [(last.offset, len(spoilt))]}
+    assert box.delete_study("trial", "studya", {segment.name: first.length}) == [segment.name]
+
+
+def test_what_only_looks_like_a_record_is_none(tmp_path: Path) -> None:
+    """Pixels that hold a whole record, magics at the border of what is read at once, and a header cut short."""
+    inner = outbox(tmp_path / "inner", idle=1).lease("trial", "studya")
+    clean(7).append_to(inner)
+    record = (tmp_path / "inner" / inner.name).read_bytes()
+    fake = record[:-100] + bytes(100)
+    segment = outbox(tmp_path / "box").lease("trial", "studya")
+    kept = CASES[0].append_to(segment)
+    path = tmp_path / "box" / segment.name
+    torn = b"DCMNODE\x01" + bytes((1 << 20) - 9) + b"DCMNODE\x01" + bytes(40) + fake + b"DCMNODE\x01"
+    path.write_bytes(path.read_bytes() + torn)
+    box = outbox(tmp_path / "box")
+    assert list(box.recover({})) == [as_recovered(CASES[0], kept)]
+    assert not box.damaged
+    assert path.stat().st_size == kept.length
+
+
+def test_segments_that_are_gone_are_missed(tmp_path: Path) -> None:
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    CASES[0].append_to(segment)
+    box.miss({segment.name: 10, "trial/studya/gone.seg": 70, "elsewhere/studya/gone.seg": 70})
+    assert box.damaged == {"trial/studya/gone.seg": [(0, 70)]}
+
+
+def test_a_study_whose_files_cannot_be_looked_at_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = outbox(tmp_path)
+    segment = box.lease("trial", "studya")
+    location = CASES[0].append_to(segment)
+    box.give_back(segment)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", fail)
+        with pytest.raises(CannotKeep, match="look at"):
+            box.delete_study("trial", "studya", {segment.name: location.length})
+    assert read(box, location) == CASES[0].data
+
+
+def test_the_name_of_the_outbox_is_made_durable_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier start may have made it and failed before its sync."""
+    (tmp_path / "outbox").mkdir()
+    synced: list[Path] = []
+    monkeypatch.setattr(disk, "sync_directory", synced.append)
+    outbox(tmp_path / "outbox").lease("trial", "studya")
+    assert synced[0] == tmp_path
+
+
 def test_another_key_stops_recovery_and_destroys_nothing(tmp_path: Path) -> None:
     segment = outbox(tmp_path).lease("trial", "studya")
     CASES[0].append_to(segment)
@@ -117,7 +215,8 @@ def test_a_segment_shorter_than_the_journal_says_is_reported(tmp_path: Path) -> 
     os.truncate(tmp_path / segment.name, 10)
     box = outbox(tmp_path)
     assert list(box.recover({segment.name: location.length})) == []
-    assert box.damaged == [segment.name]
+    assert box.damaged == {segment.name: [(10, location.length)]}
+    assert (tmp_path / segment.name).stat().st_size == 10
     for short in (location, Location(location.segment, 0, 10, 0, 100_000, 0), Location("trial/x/y.seg", 0, 1, 0, 1, 0)):
         with pytest.raises(StoreDamaged), box.open(short):
             pass
@@ -163,15 +262,16 @@ def test_a_study_is_deleted_only_when_nobody_writes_and_all_is_known(tmp_path: P
     segment, other = box.lease("trial", "studya"), box.lease("trial", "studyb")
     location = CASES[0].append_to(segment)
     CASES[0].append_to(other)
-    assert not box.delete_study("trial", "studya")
+    assert box.delete_study("trial", "studya") is None
     box.give_back(segment)
-    assert not box.delete_study("trial", "studya", {segment.name: location.length - 1})
+    assert box.delete_study("trial", "studya", {segment.name: location.length - 1}) is None
     assert read(box, location) == CASES[0].data
     with box.open(location) as view:
-        assert box.delete_study("trial", "studya", {segment.name: location.length})
+        gone = {segment.name: location.length, "trial/studya/gone.seg": 10}
+        assert box.delete_study("trial", "studya", gone) == sorted(gone)
         assert bytes(view) == CASES[0].data
     assert not (tmp_path / "trial" / "studya").exists()
-    assert box.delete_study("trial", "studya")
+    assert box.delete_study("trial", "studya") == []
     late = box.lease("trial", "studya")
     assert late.name != segment.name
     CASES[1].append_to(late)
