@@ -23,6 +23,7 @@ from dicomnode.model import Buffer, Doubt, Originals, Received, Withheld
 from dicomnode.outbox import RecordWriter
 from dicomnode.places import Places
 from dicomnode.quarantine import Quarantine
+from dicomnode.tally import Arrivals
 from dicomnode.ways import Way
 
 ROOM_WAIT = 30.0  # seconds that an instance with a large header waits for room in memory
@@ -68,6 +69,7 @@ def _resolve(done: asyncio.Future[None]) -> None:
 class Hub(Protocol):
     """What a large instance needs of the intake."""
 
+    arrivals: Arrivals
     leases: Leases
     quarantine: Quarantine
     room: Places
@@ -106,11 +108,13 @@ class LargeInstance:
         self._feed = Feed()
         self._turn = hub.turn(way.project, self._key)
         self._work: asyncio.Future[Kept | Withheld | None] | None = None
+        self._size = 0
         self._holds = 0
         self._taken = 0
 
     async def write(self, chunk: Buffer) -> None:
         """Clean and write a chunk; returns when the chunk may be reused."""
+        self._size += len(chunk)
         if self._work is None:
             await self._turn.__aenter__()
             self._work = asyncio.get_running_loop().run_in_executor(self._hub.large_threads, self._take)
@@ -139,6 +143,10 @@ class LargeInstance:
 
     async def finish(self) -> int:
         """The instance is whole; the C-STORE status."""
+        with self._hub.arrivals.whole(self._received.began, self._size):
+            return await self._finish()
+
+    async def _finish(self) -> int:
         assert self._work is not None
         self._feed.end()
         try:

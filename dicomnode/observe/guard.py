@@ -76,7 +76,10 @@ class Guard:
 
     @staticmethod
     def _checked(check: Check, value: object) -> object:
-        return value if value is None or value == "" else check(str(value) if isinstance(value, Enum) else value)
+        try:
+            return value if value is None or value == "" else check(str(value) if isinstance(value, Enum) else value)
+        except Exception:  # noqa: BLE001 - a value that cannot be judged is withheld, and no log line ends the node
+            return WITHHELD
 
     def _name(self, value: object) -> str:
         return value if isinstance(value, str) and value in self._names else WITHHELD

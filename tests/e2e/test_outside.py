@@ -60,6 +60,16 @@ def test_the_numbers_tell_what_happened(way, free_port, write_files):
     assert not any("mqtt" in name for name in found)
 
 
+def test_large_instances_are_timed_too(way, free_port):
+    port = free_port()
+    chain = way(settings={"metrics": {"port": port}, "node": {"whole": "64KiB"}, "queue": {"bytes": "64MiB"}})
+    (part10,) = synthetic.series(1)
+    assert raw.store(chain.port, [part10]) == [0]
+    found = numbers(port)
+    assert found["dicomnode_stage_seconds_count{stage=answer}"] == 1
+    assert found["dicomnode_received_bytes_total"] > 64 << 10
+
+
 def test_no_number_names_anybody(way, free_port, write_files):
     port = free_port()
     chain = way(quiet="300ms", settings={"metrics": {"port": port}})

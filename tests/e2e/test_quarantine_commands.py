@@ -12,6 +12,7 @@ import pytest
 import synthetic
 from peers import dcmtk
 from peers.node import Node
+from peers.process import until
 
 from dicomnode.keys import create_key, load_key
 
@@ -46,7 +47,7 @@ def withheld(forked_way, write_files):
     chain = forked_way(quiet="300ms", rules=WITHHOLD, key=bytes(range(32)), settings=SMALL_WHOLE)
     files = [small, large, images.written(broken)]
     assert dcmtk.storescu(chain.port, write_files(files)).statuses == [0, 0, 0]
-    assert [each["reason"] for each in chain.node.quarantine()] == ["sop-class"] * 3
+    until(lambda: [each["reason"] for each in chain.node.quarantine()] == ["sop-class"] * 3, what="three withheld")
     return chain, *files
 
 
