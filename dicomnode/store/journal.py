@@ -44,7 +44,7 @@ from dicomnode.store.changes import (
 from dicomnode.store.database import open_database, plain
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.telling import Telling
-from dicomnode.store.waiting import Waiting, waiting
+from dicomnode.store.waiting import Waiting, delivered, waiting
 from dicomnode.store.writer import Operation, Writer
 
 UNREADABLE = "look at its disk; if it is damaged, stop the node and move journal.db away: it is made again"
@@ -154,9 +154,9 @@ class Journal(Telling):
         """A destination's final answer to an instance: kept there (`ok`), or refused for good."""
         return self._writer.put(changes.enter_answers, (instance_key, destination, project, status, ok, at))
 
-    def forget_locations(self, project: str, study_key: str) -> Future[None]:
-        """The study's segments are deleted; its rows stay, without a place."""
-        return self._writer.put(changes.forget_locations, (project, study_key), urgent=True)
+    def forget_locations(self, project: str, study_key: str, segments: Collection[str] | None = None) -> Future[None]:
+        """These segments of a study, or all, are deleted; its rows stay, without a place."""
+        return self._writer.put(changes.forget_locations, (project, study_key, segments), urgent=True)
 
     def forget_refusals(self, project: str, study_key: str) -> Future[None]:
         """What destinations refused for good of this study is to be sent again."""
@@ -166,15 +166,13 @@ class Journal(Telling):
         self, project: str, instance_key: str, location: Location | None = None, event: Event | None = None
     ) -> Future[None]:
         """The record of an instance, at this `location` or wherever, is gone or damaged: it is known no more."""
-        where = (location.segment, location.offset) if location else (None, None)
-        row = (project, instance_key, *where)
+        row = (project, instance_key, location and location.segment, location and location.offset)
         return self._writer.put(changes.lose_instances, row, urgent=True, also=self._told(event))
 
     def lost(self, project: str, study_key: str) -> set[str]:
         """Keys of the study's instances that were here, are gone, and did not come again."""
-        table = schema.instance.c
-        statement = select(table.instance_key).where(_of(schema.instance, project, study_key))
-        return {row[0] for row in self._all(statement.where(table.received_digest == changes.LOST))}
+        chosen = select(schema.instance.c.instance_key).where(schema.instance.c.received_digest == changes.LOST)
+        return {row[0] for row in self._all(chosen.where(_of(schema.instance, project, study_key)))}
 
     def flush(self) -> Future[None]:
         """Commit all that waits; ends when everything written before is committed."""
@@ -282,8 +280,7 @@ class Journal(Telling):
 
     def instance_keys(self, project: str, study_key: str) -> tuple[set[str], set[str]]:
         """Keys of the instances held (also those whose segment is gone) and withheld."""
-        table = schema.instance.c
-        placed = select(table.instance_key).where(table.received_digest != changes.LOST)
+        placed = select(schema.instance.c.instance_key).where(schema.instance.c.received_digest != changes.LOST)
         held = self._all(placed.where(_of(schema.instance, project, study_key)))
         withheld = self._all(select(schema.withheld.c.instance_key).where(_of(schema.withheld, project, study_key)))
         return {row[0] for row in held}, {row[0] for row in withheld}
@@ -348,6 +345,19 @@ class Journal(Telling):
             statement = statement.where(name > f"{folder}/", name < f"{folder}0")  # "0" follows "/"
         return {row.name: row.extent for row in self._all(statement)}
 
+    def placed_segments(self) -> dict[str, int]:
+        """Like segment_offsets, of those segments only in which a row has its place."""
+        table = schema.segment
+        placed = select(schema.instance.c.id).where(schema.instance.c.segment == table.c.name).exists()
+        return {row.name: row.extent for row in self._all(select(table).where(placed))}
+
+    def placed_in(self, segment: str, start: int, end: int) -> list[tuple[Instance, Location, bool]]:
+        """What lies in this segment between two offsets, and whether each destination of its study has taken it."""
+        row = schema.instance.c
+        chosen = select(*(row[name] for name in INSTANCE + LOCATION), delivered())
+        there = (row.segment == segment, row.offset < end, row.offset + row.length > start)
+        return [(*_placed(found), bool(found[-1])) for found in self._all(chosen.where(*there))]
+
     def quarantine_ids(self) -> set[str]:
         """The ids of the withheld originals that wait for a person."""
         table = schema.withheld.c
@@ -372,7 +382,7 @@ def _placed_instances(project: str, study_key: str) -> Select[Any]:
 
 
 def _placed(row: Row[Any]) -> tuple[Instance, Location]:
-    return Instance(*row[: len(INSTANCE)]), Location(*row[len(INSTANCE) :])
+    return Instance(*row[: len(INSTANCE)]), Location(*row[len(INSTANCE) : len(INSTANCE + LOCATION)])
 
 
 def _withheld(row: Sequence[Any]) -> Withheld:

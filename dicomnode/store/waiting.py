@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, and_, distinct, func, select
+from sqlalchemy import ColumnElement, Select, and_, distinct, func, select, true
 
 from dicomnode.model import DeliveryState, StudyState
 from dicomnode.store import schema
@@ -45,3 +45,13 @@ def waiting(before: float) -> Select[Any]:
         .where(delivery.state.in_(UNDELIVERED), study.last_at < before, row.segment.is_not(None), ~answered.exists())
         .group_by(delivery.destination)
     )
+
+
+def delivered() -> ColumnElement[bool]:
+    """Of a row of instances: whether its study has destinations, and each of them has taken it."""
+    delivery, row, sent = schema.delivery.c, schema.instance.c, schema.sent.c
+    of_study = select(delivery.state).where(delivery.project == row.project, delivery.study_key == row.study_key)
+    to_study = (sent.project == row.project, sent.instance_key == row.instance_key)
+    taken = select(sent.at).where(*to_study, sent.destination == delivery.destination, sent.ok == true())
+    owed = of_study.where(~taken.correlate(schema.delivery, schema.instance).exists()).correlate(schema.instance)
+    return and_(of_study.correlate(schema.instance).exists(), ~owed.exists())

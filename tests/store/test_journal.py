@@ -329,3 +329,36 @@ def test_an_instance_whose_record_is_gone_is_not_known_until_it_comes_again(jour
     assert journal.lost("trial", "studya") == set()
     assert journal.get_study("trial", "studya") == the_study(stored=3, last_at=1002.0)
     assert len(journal.instances("trial", "studya")) == 3
+
+
+def test_only_what_lay_in_deleted_segments_loses_its_place(journal: Journal) -> None:
+    journal.stored(instance(1), location(1))
+    journal.stored(instance(2), location(0, "trial/studya/late.seg"))
+    assert journal.flush().result() is None
+    assert journal.placed_segments() == {"trial/studya/aa.seg": 200, "trial/studya/late.seg": 100}
+    journal.forget_locations("trial", "studya", ["trial/studya/aa.seg"]).result()
+    assert journal.instances("trial", "studya") == [(instance(2), location(0, "trial/studya/late.seg"))]
+    assert journal.placed_segments() == {"trial/studya/late.seg": 100}
+    assert journal.segment_offsets().keys() == {"trial/studya/aa.seg", "trial/studya/late.seg"}
+
+
+def test_what_lies_in_a_run_of_a_segment_and_who_has_it(journal: Journal) -> None:
+    for number in range(5):
+        journal.stored(instance(number), location(number))
+    segment = location().segment
+    journal.sent("trial", "instance1", "research", 0, ok=True, at=1.0)
+    journal.flush().result()
+    assert [found[2] for found in journal.placed_in(segment, 0, 500)] == [False] * 5, "it was to go nowhere yet"
+    for name in ("research", "archive"):
+        journal.delivery(Delivery("trial", "studya", name, DeliveryState.SENDING, 0, 0.0, "", 0, 0)).result()
+    journal.sent("trial", "instance2", "research", 0, ok=True, at=1.0)
+    journal.sent("trial", "instance2", "archive", 0, ok=True, at=1.0)
+    journal.sent("trial", "instance3", "research", 0, ok=True, at=1.0)
+    journal.sent("trial", "instance3", "archive", 0xA900, ok=False, at=1.0)
+    journal.flush().result()
+    assert journal.placed_in(segment, 150, 350) == [
+        (instance(1), location(1), False),
+        (instance(2), location(2), True),
+        (instance(3), location(3), False),
+    ]
+    assert journal.placed_in("trial/studya/other.seg", 0, 500) == []
