@@ -120,7 +120,7 @@ class Intake:
     async def _store(self, received: Received, data: bytearray) -> int:
         way = self._way(received.origin)
         key = way.keys.journal_key("instance", received.sop_uid)
-        async with self.places.place(), self.turn(way.project, key):
+        async with self.turn(way.project, key), self.places.place():
             try:
                 self.check_ready()
                 await self._take(way, key, received, data)
@@ -256,6 +256,9 @@ class Intake:
         return self._turns.turn((project, instance_key))
 
     def _carry(self, key: Key, association: int) -> None:
+        if association not in self._bound:  # it has ended: what was under way was kept without it
+            self._completion.arrived(key, None)
+            return
         before = self._carried.get(association)
         if before != key:
             self._carried[association] = key

@@ -61,6 +61,12 @@ class Feed:
             self._loop.call_soon_threadsafe(_resolve, done)
 
 
+def _mark_retrieved(work: asyncio.Task[None]) -> None:
+    """What ended the work is told to whoever still waits for it; nobody may."""
+    if not work.cancelled():
+        work.exception()
+
+
 def _resolve(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
@@ -106,8 +112,8 @@ class LargeInstance:
         self._received = received
         self._key = way.keys.journal_key("instance", received.sop_uid)
         self._feed = Feed()
-        self._turn = hub.turn(way.project, self._key)
-        self._work: asyncio.Future[Kept | Withheld | None] | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._begun = False
         self._size = 0
         self._holds = 0
         self._taken = 0
@@ -116,14 +122,24 @@ class LargeInstance:
         """Clean and write a chunk; returns when the chunk may be reused."""
         self._size += len(chunk)
         if self._work is None:
-            await self._turn.__aenter__()
-            self._work = asyncio.get_running_loop().run_in_executor(self._hub.large_threads, self._take)
+            self._work = asyncio.get_running_loop().create_task(self._run())
+            self._work.add_done_callback(_mark_retrieved)
         if not self._work.done():
             waiting: set[asyncio.Future[Any]] = {self._feed.put(chunk), self._work}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            await self._take_room()
+            await self._take_room(self._work)
 
-    async def _take_room(self) -> None:
+    async def _run(self) -> None:
+        """From the turn to the entry in the journal, and to its end even when nobody waits for it any more."""
+        async with self._hub.turn(self._way.project, self._key):
+            self._begun = True
+            try:
+                work = asyncio.get_running_loop().run_in_executor(self._hub.large_threads, self._take)
+                self._hub.note(await work, self._received)
+            finally:
+                self._leave_room()
+
+    async def _take_room(self, work: asyncio.Task[None]) -> None:
         """What the cleaner holds counts as memory. Others may hold and wait as well, so nobody waits for ever."""
         more = self._holds - self._taken
         if more > 0 and not self._hub.room.take(more):
@@ -135,6 +151,8 @@ class LargeInstance:
                 self._hub.refuse(self._received, error)
                 raise error from None
         self._taken += max(more, 0)
+        if work.done():
+            self._leave_room()
 
     def _leave_room(self) -> None:
         taken, self._taken = self._taken, 0
@@ -150,12 +168,10 @@ class LargeInstance:
         assert self._work is not None
         self._feed.end()
         try:
-            self._hub.note(await self._work, self._received)
+            await asyncio.wait({self._work})
+            self._work.result()
         except CannotKeep as error:
             return self._hub.refuse(self._received, error)
-        finally:
-            self._leave_room()
-            await self._turn.__aexit__(None, None, None)
         return 0x0000
 
     async def abandon(self) -> None:
@@ -163,10 +179,9 @@ class LargeInstance:
         if self._work is None:
             return
         self._feed.end(Abandoned())
+        if not self._begun:
+            self._work.cancel()
         await asyncio.wait({self._work})
-        self._work.exception()
-        self._leave_room()
-        await self._turn.__aexit__(None, None, None)
 
     def _take(self) -> Kept | Withheld | None:
         """In a thread: clean chunk by chunk into a record, or seal. Raises CannotKeep, Abandoned."""

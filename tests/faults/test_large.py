@@ -1,0 +1,125 @@
+"""A large instance whose storage hangs: whoever gives up, its turn and its room come back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import images
+import pytest
+import synthetic
+from machine import Machine
+from peers.dcmtk import Storescp
+
+from dicomnode.intake import Intake
+from dicomnode.large import Writing
+from dicomnode.model import Buffer, Origin, Received
+
+HALF = 70_000
+
+
+class Hanging:
+    """Writing of records that waits until the disk is back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.back = threading.Event()
+        write = Writing.write
+
+        def late(writing: Writing, parts: list[Buffer]) -> None:
+            self.back.wait(20)
+            write(writing, parts)
+
+        monkeypatch.setattr(Writing, "write", late)
+
+
+def _instance() -> tuple[bytes, Callable[[int], Received]]:
+    data_set = synthetic.ct(1, 2, 1, rows=256, columns=256)
+    syntax, data = images.split(images.written(data_set))
+
+    def received(association: int) -> Received:
+        origin = Origin("default", "staging", "STAGING", "DICOMNODE", "127.0.0.1", association)
+        return Received(origin, str(data_set.SOPClassUID), str(data_set.SOPInstanceUID), syntax)
+
+    return data, received
+
+
+async def _cut(work: Awaitable[object]) -> None:
+    """What happens at the deadline of an answer."""
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0.1)
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _intake(machine: Callable[..., Awaitable[Machine]], storescp: Callable[..., Storescp]) -> Intake:
+    return (await machine(research=storescp().port)).node._intake
+
+
+async def test_an_abandonment_cut_short_gives_everything_back(
+    machine: Callable[..., Awaitable[Machine]], storescp: Callable[..., Storescp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake = await _intake(machine, storescp)
+    data, received = _instance()
+    disk, first = Hanging(monkeypatch), await intake.stream(received(101))
+    await _cut(first.write(data[:HALF]))
+    await _cut(first.abandon())
+    disk.back.set()
+    second = await intake.stream(received(102))
+    async with asyncio.timeout(5):
+        await second.write(data[:HALF])
+        await second.write(data[HALF:])
+        assert await second.finish() == 0
+    assert intake.room.taken == 0
+
+
+async def test_an_end_cut_short_is_kept_all_the_same(
+    machine: Callable[..., Awaitable[Machine]], storescp: Callable[..., Storescp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await machine(research=storescp().port)
+    intake = node.node._intake
+    data, received = _instance()
+    first = await intake.stream(received(101))
+    await first.write(data[:HALF])
+    disk = Hanging(monkeypatch)
+    await _cut(first.write(data[HALF:]))
+    await _cut(first.finish())
+    await _cut(first.abandon())
+    disk.back.set()
+    await node.until(lambda: node.states())
+    second = await intake.stream(received(102))
+    async with asyncio.timeout(5):
+        await second.write(data)
+        assert await second.finish() == 0
+    await node.settled(1)
+    assert [study.stored for study in node.journal.studies()] == [1]
+
+
+async def test_who_waits_for_a_turn_gives_up_at_once(
+    machine: Callable[..., Awaitable[Machine]], storescp: Callable[..., Storescp]
+) -> None:
+    intake = await _intake(machine, storescp)
+    data, received = _instance()
+    first, second = await intake.stream(received(101)), await intake.stream(received(102))
+    await first.write(data[:HALF])
+    await _cut(second.write(data[:HALF]))
+    async with asyncio.timeout(2):
+        await second.abandon()
+        await first.write(data[HALF:])
+        assert await first.finish() == 0
+
+
+async def test_twins_that_wait_for_a_slow_one_take_no_place(
+    machine: Callable[..., Awaitable[Machine]], storescp: Callable[..., Storescp]
+) -> None:
+    intake = await _intake(machine, storescp)
+    data, received = _instance()
+    slow = await intake.stream(received(101))
+    await slow.write(data[:HALF])
+    twins = [asyncio.create_task(intake.store(received(102 + n), bytearray(data))) for n in range(3)]
+    await asyncio.sleep(0.1)
+    assert intake.places.taken == 0
+    await slow.write(data[HALF:])
+    assert await slow.finish() == 0
+    assert await asyncio.gather(*twins) == [0, 0, 0]
