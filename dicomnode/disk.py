@@ -92,6 +92,12 @@ def files(folder: Path, suffix: str) -> list[Path]:
             return []
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name."""
+    with _keeping("look at", path.name):
+        return path.exists()
+
+
 def is_directory(path: Path) -> bool:
     """Whether there is such a directory."""
     with _keeping("look at", path.name):

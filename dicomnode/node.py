@@ -40,6 +40,7 @@ from dicomnode.outbox import Outbox
 from dicomnode.places import Places
 from dicomnode.projects import keys_of, way_of
 from dicomnode.quarantine import Quarantine
+from dicomnode.recovery import recover
 from dicomnode.retrieve import Report, Retriever
 from dicomnode.space import Space
 from dicomnode.store.identity import IdentityBook
@@ -247,29 +248,7 @@ class Node:
         self._completion.destinations_changed()
 
     def _recover(self) -> None:
-        """Enter what is on disk but not in the journal: what was acknowledged just before a crash."""
-        recovered = sealed = 0
-        # A book that is new, or was not finished, is filled from all that is still sealed in the outbox.
-        known = self._journal.segment_offsets() if self._book.whole else {}
-        for record in self._storage.outbox.recover(known):
-            self._book.put(record.instance.project, record.identity, record.instance.study_key)
-            self._journal.stored(record.instance, record.location)
-            recovered += 1
-        for withheld in self._storage.quarantine.recover(self._journal.quarantine_ids(), self._journal.ended_ids()):
-            self._journal.withheld(withheld)
-            sealed += 1
-        self._book.flush().result()
-        self._journal.flush().result()
-        if not self._book.whole:
-            self._book.set_whole()
-        for kind, damaged in (
-            ("outbox", self._storage.outbox.damaged),
-            ("quarantine", self._storage.quarantine.damaged),
-        ):
-            if damaged:
-                log.error("storage-damaged", kind=kind, instances=len(damaged))
-        if recovered or sealed:
-            log.warning("recovered", stored=recovered, withheld=sealed)
+        recover(self._storage.outbox, self._storage.quarantine, self._journal, self._book)
 
     async def run(self) -> None:
         """Work until `stop` is called; then drain."""

@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -147,11 +147,10 @@ class Outbox:
             disk.sync_directory(folder)
         return seen.found
 
-    def miss(self, placed: Mapping[str, int]) -> None:
-        """Note as damaged those of `placed` (name and extent of segments that should be there) that are not."""
-        for name, extent in placed.items():
-            if name.split("/")[0] in self._keys and not (self.directory / name).exists():
-                self._damage(name, 0, extent)
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Those of these segments, of the projects with a key, that are not there; raises CannotKeep."""
+        known = [name for name in names if name.split("/")[0] in self._keys]
+        return [name for name in known if not disk.is_there(self.directory / name)]
 
     def _damage(self, name: str, start: int, end: int) -> None:
         self.damaged.setdefault(name, []).append((start, end))

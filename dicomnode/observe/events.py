@@ -12,7 +12,7 @@ EVENTS: dict[str, str] = {
     "configuration-kept": "the configuration file or a rules file cannot be used; the node goes on with the old ones",
     "recovered": "instances acknowledged just before a crash were entered in the journal",
     "storage-troubled": "the journal or the outbox cannot be read or written now; it is tried again",
-    "storage-damaged": "files of the outbox or the quarantine are shorter than the journal says or do not authenticate",
+    "storage-damaged": "a file of the outbox or the quarantine is gone, short or damaged; instances: what is lost",
     "key-created": "a new project key was made; back it up, without it no pseudonym can be made again",
     "project-gone": "a study waits for a project that the configuration no longer has",
     "association-opened": "a peer opened an association",

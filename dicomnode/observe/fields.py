@@ -46,6 +46,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "remaining": ("integer", "sub-operations of a C-MOVE that remain"),
     "rules": ("string", "the digest of the rules"),
     "seconds": ("number", "a duration"),
+    "segment": ("string", "a file of the outbox: project, key of the study, name"),
     "sent": ("integer", "instances that a destination has"),
     "series": ("string", "key of a series: a keyed hash of its original UID"),
     "sop_class": ("string", "SOP Class UID of the standard"),

@@ -24,6 +24,7 @@ LARGEST = 1 << 53
 
 _slug = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _key = re.compile(r"[a-z2-7]{26}")
+_segment = re.compile(r"[a-z2-7]{26}/[0-9a-f]{12}\.seg")
 _type = re.compile(
     r"[A-Za-z_][A-Za-z0-9_]{0,60}(?:Error|Exception|Warning|Doubt|Exit|Interrupt|Group|Locked|Damaged|Keep)"
 )
@@ -63,6 +64,7 @@ class Guard:
         self._checks |= dict.fromkeys(FLAGS, _flag)
         self._checks |= {field: _matching(shape) for field, shape in SHAPES.items()}
         self._checks |= {"address": self._address, "path": self._path, "user": _user}
+        self._checks |= {"segment": self._segment}
 
     def __call__(self, logger: object, method: str, line: Mapping[str, object]) -> dict[str, object]:
         """The line with every field checked; unknown fields keep neither name nor value."""
@@ -83,6 +85,10 @@ class Guard:
 
     def _name(self, value: object) -> str:
         return value if isinstance(value, str) and value in self._names else WITHHELD
+
+    def _segment(self, value: object) -> str:
+        project, _, rest = str(value).partition("/")
+        return f"{project}/{rest}" if project in self._names and _segment.fullmatch(rest) else WITHHELD
 
     def _sentence(self, value: object) -> str:
         if isinstance(value, str | DicomnodeError | Doubt):

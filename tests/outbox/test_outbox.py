@@ -169,8 +169,8 @@ def test_segments_that_are_gone_are_missed(tmp_path: Path) -> None:
     box = outbox(tmp_path)
     segment = box.lease("trial", "studya")
     CASES[0].append_to(segment)
-    box.miss({segment.name: 10, "trial/studya/gone.seg": 70, "elsewhere/studya/gone.seg": 70})
-    assert box.damaged == {"trial/studya/gone.seg": [(0, 70)]}
+    gone = "trial/studya/gone.seg"
+    assert box.missing([segment.name, gone, "elsewhere/studya/gone.seg"]) == [gone]
 
 
 def test_a_study_whose_files_cannot_be_looked_at_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
