@@ -182,6 +182,7 @@ class Intake:
             return False
         if digest != known.received_digest:
             raise Doubt(Reason.CONFLICT, "(0008,0018)", originals)
+        self._open.heard((way.project, known.study_key), time.monotonic())
         log.info("instance-duplicate", project=way.project, instance=instance_key)
         return True
 

@@ -13,7 +13,7 @@ from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.ways import Way
 
-ENDED = ("forwarded", "confirmed", "failed", "withheld", "incomplete", "held", "closed")
+ENDED = ("confirmed", "failed", "withheld", "incomplete", "held", "on-hold", "closed", "practice")
 
 
 class Orders:
@@ -59,7 +59,7 @@ class Orders:
         return way
 
     async def _follow(self, request: Request, report: Report) -> bool:
-        """Wait until the study has reached an end, telling each state on the way."""
+        """Wait until the study has ended or waits for a person, telling each state on the way; True when delivered."""
         told = ""
         while True:
             study = await asyncio.to_thread(self._journal.get_study, *request.key)
@@ -80,6 +80,6 @@ class Orders:
                         "evidence": study.evidence,
                     }
                 )
-            if study.state in ENDED and study.state != "forwarded":
+            if study.state in ENDED:
                 return study.state == "confirmed"
             await asyncio.sleep(0.1)

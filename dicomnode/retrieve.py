@@ -18,7 +18,7 @@ import structlog
 from dicomnode.completion import Completion
 from dicomnode.dimse import query
 from dicomnode.dimse.query import Found, Moved
-from dicomnode.errors import DicomnodeError
+from dicomnode.errors import CannotKeep, DicomnodeError
 from dicomnode.model import Event, Peer
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key, OpenStudies, SourceAnswer
@@ -29,6 +29,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 GAP_FETCHES = 2  # how often what is missing is asked for again
+JOURNAL = 60.0  # seconds that the journal may take to write what has arrived
 SETTLE = 2.0  # seconds without an arrival after a move has ended before the gap is believed
 
 Report = Callable[[dict[str, object]], None]
@@ -89,7 +90,8 @@ class Retriever:
             self._open.move_ended(request.key, time.monotonic())
         if request.instances is not None and not missing:
             await self._completion.judge(request.key)
-        self._say(request, report, "study-arrived", expected=expected, here=len(self._here(request)))
+        here = len(await asyncio.to_thread(self._here, request))
+        self._say(request, report, "study-arrived", expected=expected, here=here)
         return not missing
 
     def _note_answer(self, request: Request, found: Found) -> None:
@@ -101,7 +103,12 @@ class Retriever:
         return {journal_key("instance", found.sop_uid): found for found in request.instances or ()}
 
     def _here(self, request: Request) -> set[str]:
-        self._journal.flush().result(timeout=60)
+        """Keys of its instances that are here (blocking). Raises CannotKeep."""
+        try:
+            self._journal.flush().result(timeout=JOURNAL)
+        except TimeoutError:
+            error = f"the journal could not be written for {JOURNAL:g} s"
+            raise CannotKeep(error, "look at the disk of the storage directory") from None
         held, withheld = self._journal.instance_keys(*request.key)
         return set(held) | set(withheld)
 

@@ -159,6 +159,12 @@ class OpenStudies:
             self._carries.setdefault(association, set()).add(key)
         return first
 
+    def heard(self, key: Key, now: float) -> None:
+        """An instance came that is here already: the study does not grow, but is not quiet either."""
+        study = self._open.get(key)
+        if study is not None:
+            study.last = now
+
     def association_closed(self, association: int) -> None:
         """An association that ended carries nothing any more."""
         for key in self._carries.pop(association, ()):
@@ -178,7 +184,7 @@ class OpenStudies:
             study.last = now
 
     def last_arrival(self, key: Key) -> float | None:
-        """When the study last grew, or None when it is not open."""
+        """When an instance of the study last came, or None when it is not open."""
         study = self._open.get(key)
         return None if study is None else study.last
 

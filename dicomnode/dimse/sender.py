@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dicomnode.dimse.link import MAX_PDU, Link
@@ -142,11 +144,10 @@ class Sender:
         if connection.state is State.ESTABLISHED:
             connection.release()
             self._link.flush()
-            try:
-                while await self._link.event(self._patience.release) is not Release.CONFIRMED:
-                    pass
-            except PeerUnreachable:
-                pass
+            with suppress(PeerUnreachable, TimeoutError):
+                async with asyncio.timeout(self._patience.release):
+                    while await self._link.event(self._patience.release) is not Release.CONFIRMED:
+                        pass
         self._link.cut()
 
     def abort(self) -> None:

@@ -251,6 +251,14 @@ async def test_a_release_that_is_not_answered_ends_in_time(programs: ExitStack) 
     await until(lambda: acceptor.read and acceptor.read[0][-1] == RELEASE_RQ)
 
 
+async def test_a_release_answered_with_other_things_ends_in_time(programs: ExitStack) -> None:
+    chatter: list[Step] = [step for _ in range(12) for step in (0.2, answer(0))]
+    acceptor = scripted(programs, "pdu", ACCEPTED, "pdu", *chatter, "end")
+    sender = await Sender.connect(peer(acceptor.port), "NODE", CONTEXTS, patience=SHORT)
+    async with asyncio.timeout(1):
+        await sender.release()
+
+
 async def test_message_ids_start_again_after_the_last() -> None:
     keeper = Keeper()
     async with serving(keeper) as (_, port):

@@ -137,6 +137,16 @@ def test_a_running_move_keeps_a_study_open_and_its_end_starts_the_quiet_time() -
     assert studies.due(1010) == [KEY]
 
 
+def test_a_duplicate_is_a_sign_of_life_but_opens_nothing() -> None:
+    studies = OpenStudies()
+    studies.heard(KEY, now=0)
+    assert studies.last_arrival(KEY) is None
+    studies.move_started(KEY, 10, now=0)
+    studies.heard(KEY, now=500)
+    assert studies.last_arrival(KEY) == 500
+    assert studies.arrived(KEY, None, 10, now=501)
+
+
 def test_a_closed_study_is_forgotten() -> None:
     studies = OpenStudies()
     studies.arrived(KEY, 1, 10, now=0)
