@@ -204,7 +204,7 @@ class TimeoutSettings(Section):
     answer: Seconds = 300.0
     connect: Seconds = 10.0
     silence: Seconds = 1800.0
-    drain: Seconds = 30.0
+    drain: Seconds = 20.0
 
 
 class LogSettings(Section):

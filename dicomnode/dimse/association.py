@@ -329,6 +329,10 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
             self._wait = wait
             self._stamp()
 
+    def quiet(self, now: float) -> float:
+        """For how many seconds it has been between messages; 0 within one, and while the service works."""
+        return now - self._since if self._wait is _Wait.MESSAGE else 0.0
+
     def check(self, now: float) -> None:
         """End what has waited too long; called every now and then."""
         limits = self._hall.limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import Counter
+from contextlib import suppress
 
 import structlog
 
@@ -39,6 +40,8 @@ __all__ = [
 RECEIVE_BUFFER = 256 * 1024
 BACKLOG = 256
 GRACE = 2.0
+QUIET = 3.0  # seconds between messages, after which an association is not waited for at the end
+LOOK = 0.25  # seconds between looks for such ones
 
 _log = structlog.get_logger()
 
@@ -109,13 +112,16 @@ class Server:
         return max(16, 2 * self.limits.associations)
 
     async def drain(self, seconds: float) -> None:
-        """Accept no more; let open associations finish, then answer 0xA700, then abort. Returns when all ended."""
+        """Accept no more; let associations at work finish, then answer 0xA700, then abort. Returns when all ended.
+
+        One that says nothing for QUIET seconds between messages is aborted before.
+        """
         self._draining = True
         for listener in self._listeners:
             listener.close()
         for connection in [each for each in self._connections if each not in self._associations]:
             connection.drop()
-        await self._wait_empty(seconds)
+        await self._wait_at_work(seconds)
         self.refusing = True
         await self._wait_empty(GRACE if self._associations else 0)
         self.abort()
@@ -130,6 +136,16 @@ class Server:
             self._tick.cancel()
         for connection in list(self._connections):
             connection.drop()
+
+    async def _wait_at_work(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + seconds
+        while self._associations and (left := ends - loop.time()) > 0:
+            for association in [each for each in self._associations if each.quiet(loop.time()) > QUIET]:
+                association.abort("aborted")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LOOK)):
+                    await self._empty.wait()
 
     async def _wait_empty(self, seconds: float) -> None:
         try:

@@ -381,6 +381,31 @@ async def test_drain_lets_open_associations_finish() -> None:
         assert keeper.ends == ["released"]
 
 
+async def test_drain_does_not_wait_for_who_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicomnode.dimse.scp.QUIET", 0.5)
+    keeper = Keeper()
+    async with serving(keeper) as (server, port), calling(port) as idle, calling(port) as busy, calling(port) as slow:
+        for client in (idle, busy, slow):
+            await client.open()
+        whole = store(1, b"data")
+        slow.say(whole[: len(whole) // 2])
+        draining = asyncio.create_task(server.drain(20))
+        for _ in range(6):
+            await asyncio.sleep(0.25)
+            busy.say(store(1, b"data"))
+            assert await busy.status() == (1, 0)
+        assert await idle.pdu(2) == ABORTED
+        slow.say(whole[len(whole) // 2 :])
+        assert await slow.status() == (1, 0)
+        for client in (busy, slow):
+            client.say(RELEASE_RQ)
+            assert await client.pdu() == RELEASE_RP
+        async with asyncio.timeout(2):
+            await draining
+        assert keeper.ends == ["aborted", "released", "released"]
+        assert len(keeper.stored) == 7
+
+
 async def test_after_the_deadline_stores_are_refused_then_associations_aborted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

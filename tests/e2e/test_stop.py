@@ -41,6 +41,18 @@ def test_sigterm_ends_an_idle_node_at_once(node: Callable[..., Node]) -> None:
     assert [line["event"] for line in running.events()][-2:] == ["node-stopping", "node-stopped"]
 
 
+def test_sigterm_does_not_wait_for_an_idle_association(node: Callable[..., Node]) -> None:
+    running = _running(node)
+    request = _silent_association(running.port)
+    try:
+        until(lambda: bool(running.events("association-opened")), 20)
+        begun = time.monotonic()
+        assert running.terminate(60) == 0
+        assert time.monotonic() - begun < 12
+    finally:
+        request.close()
+
+
 def test_sigterm_lets_an_open_association_finish(node: Callable[..., Node], tmp_path: Path) -> None:
     running = _running(node)
     files = _files(tmp_path / "sent", 150)

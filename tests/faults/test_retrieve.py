@@ -1,4 +1,4 @@
-"""What `retrieve` does when the study waits for a person, the journal does not keep up, or all of it is here already."""
+"""`retrieve` where the study waits for a person, the journal does not keep up, or all of it is here already."""
 
 from __future__ import annotations
 
