@@ -227,6 +227,21 @@ def test_names_are_known_only_from_the_settings() -> None:
     assert Guard(None)(None, "info", line)["project"] == "(withheld)"
 
 
+@pytest.mark.parametrize(
+    ("segment", "shown"),
+    [
+        (f"lung/{'a' * 26}/0123456789ab.seg", True),
+        (f"doe/{'a' * 26}/0123456789ab.seg", False),
+        ("lung/Doe^Jane/0123456789ab.seg", False),
+        (f"lung/{'a' * 26}/../0123456789ab.seg", False),
+        ("lung", False),
+    ],
+)
+def test_a_segment_is_shown_by_its_name(segment: str, shown: bool) -> None:
+    line = Guard(SETTINGS)(None, "error", {"event": "storage-damaged", "segment": segment})
+    assert line["segment"] == (segment if shown else "(withheld)")
+
+
 def test_console_lines_are_for_people() -> None:
     program = (
         "import sys, pathlib, structlog\n"
