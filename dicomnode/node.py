@@ -63,6 +63,7 @@ class Node:
         self.settings = settings
         self._closing = ExitStack()
         self._stop = asyncio.Event()
+        self._renewing = asyncio.Lock()
         self.port = self.tls_port = 0
 
     async def start(self, *, listen: bool = True) -> None:
@@ -215,7 +216,14 @@ class Node:
         return Patience(forward.first, forward.most, forward.attempts), deadlines
 
     async def renew(self) -> bool:
-        """Take up the configuration file and the rules as they are now, all of it or nothing; whether it was."""
+        """Take up the configuration file and the rules as they are now, all of it or nothing; whether it was.
+
+        One renewal after the other: the last one asked for reads the files last.
+        """
+        async with self._renewing:
+            return await self._renew()
+
+    async def _renew(self) -> bool:
         try:
             settings = await asyncio.to_thread(config.load, self.settings.file)
             check_change(self.settings, settings)
@@ -294,7 +302,10 @@ class Node:
     async def _look_up_peers(self) -> None:
         while True:
             await asyncio.sleep(RESOLVE_EVERY)
-            self._admission.callers = await asyncio.to_thread(admission.resolve, list(self.settings.peers.values()))
+            settings = self.settings
+            callers = await asyncio.to_thread(admission.resolve, list(settings.peers.values()))
+            if settings is self.settings:  # else there are newer ones, looked up since
+                self._admission.callers = callers
 
     async def _command(self, request: dict[str, object], report: control.Reports | control.Own) -> int:
         if request.get("command") == "quarantine":
