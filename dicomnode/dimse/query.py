@@ -26,6 +26,8 @@ MOVE_SILENCE = 600.0
 
 _MOST_MATCHES = 1_000_000
 _MOST_IN_LIST = 500
+_LONGEST_NUMBER = 12  # characters of an IS, PS3.5 6.2
+_MOST_INSTANCES = 10**9
 _CANNOT = frozenset({0x0122, 0xA900})
 _BUSY = frozenset({0xA700, 0xA701, 0xA702, 0x0110, 0x0213})
 
@@ -126,7 +128,8 @@ def _text(match: Dataset, keyword: str) -> str:
 
 def _count(match: Dataset, keyword: str) -> int | None:
     text = _text(match, keyword)
-    return int(text) if text.isdecimal() else None
+    count = int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
+    return None if count is None or count > _MOST_INSTANCES else count
 
 
 def _find(session: Session, keys: Dataset) -> Iterator[Dataset]:

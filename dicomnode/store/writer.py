@@ -5,22 +5,38 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
 
 from dicomnode.errors import CannotKeep
 from dicomnode.store.database import plain
 
 Operation = tuple[Any, tuple[Any, ...]]  # what to do, and its row
 
+log = structlog.get_logger()
+
 LINGER = 0.05  # seconds that a batch nobody hurries may gather
 FIRST_RETRY = 0.05
 MOST_RETRY = 2.0
+PASSING = (OperationalError, InternalError, CannotKeep, OSError, MemoryError)  # what fails so may succeed as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What was put at once; `future` is its own, or None where it ends with the batch."""
+
+    operations: Sequence[Operation]
+    future: Future[None] | None
 
 
 class Writer:
     """Queues operations and commits them in order, in batches; a batch that fails is tried again until it succeeds.
+
+    What the database refuses for good is set aside and logged, so that it holds up no other.
 
     `apply` carries out a batch in one transaction; `committed` is told of it afterwards. What `before` (the
     flush of another writer) had taken when a batch was put is committed before that batch.
@@ -43,9 +59,9 @@ class Writer:
         self._work = threading.Event()
         self._hurry = threading.Event()
         self._stop = threading.Event()
-        self._queue: list[Operation] = []
+        self._queue: list[Put] = []
         self._future = _running()
-        self._in_flight: Sequence[Operation] = ()
+        self._in_flight: Sequence[Put] = ()
         self._flying = _done()
         self.last_error = ""  # why the last try failed; empty when it succeeded
         self._thread = threading.Thread(target=self._run, name=f"{name} writer", daemon=True)
@@ -53,7 +69,7 @@ class Writer:
 
     @property
     def backlog(self) -> int:
-        """How many operations are not committed yet."""
+        """How many times something was put that is not committed yet."""
         return len(self._queue) + len(self._in_flight)
 
     def put(
@@ -61,14 +77,15 @@ class Writer:
     ) -> Future[None]:
         """Queue an operation, and those of `also` for the same transaction; the future ends with its commit.
 
-        An urgent one takes all that waits along at once.
+        An urgent one takes all that waits along at once; its future tells when it is refused.
         """
+        put = Put(((what, row), *also), _running() if urgent else None)
         with self._lock:
             if self._stop.is_set():
                 raise CannotKeep(f"the {self._name} is closed", "start the node again")
             first = not self._queue
-            self._queue += ((what, row), *also)
-            future = self._future
+            self._queue.append(put)
+            future = put.future or self._future
         if first:
             self._work.set()
         if urgent:
@@ -100,14 +117,16 @@ class Writer:
             with self._lock:
                 self._hurry.clear()
                 self._work.clear()
-                operations, future = self._queue, self._future
-                self._in_flight, self._flying = operations, future
+                batch, future = self._queue, self._future
+                self._in_flight, self._flying = batch, future
                 self._queue, self._future = [], _running()
-            if operations and not self._persist(operations):
+            refused = self._persist(batch) if batch else {}
+            if refused is None:
                 with self._lock:
-                    self._fail(future, self._future)
+                    self._fail(future, self._future, *_own([*batch, *self._queue]))
                 return
             self._in_flight = ()
+            _resolve(batch, refused)
             future.set_result(None)
             if self._stop.is_set() and not self._queue:
                 return
@@ -116,29 +135,81 @@ class Writer:
         for future in futures:
             future.set_exception(CannotKeep(f"the {self._name} could not be written: {self.last_error}"))
 
-    def _persist(self, operations: Sequence[Operation]) -> bool:
-        """Commit a batch, however long it takes; False when the writer was closed before it succeeded."""
-        wait = FIRST_RETRY
-        tries_after_stop = 3
+    def _persist(self, batch: Sequence[Put]) -> dict[int, Exception] | None:
+        """Commit a batch, however long it takes; what was refused for good, by its number in the batch.
+
+        None when the writer was closed before it succeeded.
+        """
+        wait, failures, tries_after_stop = FIRST_RETRY, 0, 3
+        given = batch
         while True:
             try:
                 if self._before is not None:
                     self._before().result(MOST_RETRY)
-                with self._engine.begin() as connection:
-                    self._apply(connection, operations)
+                refused = self._commit_each(batch) if failures > 1 else self._commit(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, the rows must not be lost
                 self.last_error = plain(error)
-                operations = [(what, tuple(map(_storable, row))) for what, row in operations]
+                failures += not _passing(error)
+                batch = [
+                    Put([(what, tuple(map(_storable, row))) for what, row in put.operations], put.future)
+                    for put in batch
+                ]
             else:
                 self.last_error = ""
-                self._committed(self._in_flight)
-                return True
+                self._committed(_flat(given))
+                return refused
             if self._stop.wait(wait):
                 tries_after_stop -= 1
                 if not tries_after_stop:
-                    return False
+                    return None
                 threading.Event().wait(wait)
             wait = min(wait * 2, MOST_RETRY)
+
+    def _commit(self, batch: Sequence[Put]) -> dict[int, Exception]:
+        with self._engine.begin() as connection:
+            self._apply(connection, _flat(batch))
+        return {}
+
+    def _commit_each(self, batch: Sequence[Put]) -> dict[int, Exception]:
+        """One by one in one transaction, without those that the database refuses; tells of these."""
+        refused: dict[int, Exception] = {}
+        with self._engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN")  # the driver begins none before a savepoint
+            for number, put in enumerate(batch):
+                try:
+                    with connection.begin_nested():
+                        self._apply(connection, put.operations)
+                except Exception as error:
+                    if _passing(error):
+                        raise
+                    refused[number] = error
+        for number, why in refused.items():
+            name = batch[number].operations[0][0].__name__.strip("_").replace("_", "-")
+            log.error("row-refused", kind=name, error=type(why).__name__)
+        return refused
+
+
+def _passing(error: Exception) -> bool:
+    """Whether it is the database that fails, not the row; one that is damaged has a type of its own."""
+    return isinstance(error, PASSING) or type(error) is DatabaseError
+
+
+def _flat(batch: Sequence[Put]) -> list[Operation]:
+    return [operation for put in batch for operation in put.operations]
+
+
+def _own(batch: Sequence[Put]) -> list[Future[None]]:
+    return [put.future for put in batch if put.future is not None]
+
+
+def _resolve(batch: Sequence[Put], refused: dict[int, Exception]) -> None:
+    for number, put in enumerate(batch):
+        if put.future is None:
+            continue
+        if number in refused:
+            put.future.set_exception(refused[number])
+        else:
+            put.future.set_result(None)
 
 
 def _storable(value: Any) -> Any:

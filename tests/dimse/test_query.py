@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import images
 import pytest
@@ -111,6 +112,15 @@ def test_matches_of_other_studies_are_not_believed_and_counts_are_told(free_port
 
     with archive(free_port(), find=find) as source:
         assert query.find_study(source, CALLING, STUDY) == Found(STUDY, modality="CT\\SR", count=3)
+
+
+@pytest.mark.parametrize(
+    ("told", "count"),
+    [("1000000000", 10**9), ("1000000001", None), ("9" * 20, None), ("9" * 5000, None), ("-1", None), ("x", None)],
+)
+def test_a_count_that_no_study_has_is_none(told: str, count: int | None) -> None:
+    found: Any = {"NumberOfStudyRelatedInstances": told}
+    assert query._count(found, "NumberOfStudyRelatedInstances") == count
 
 
 @pytest.mark.parametrize(("status", "expected"), [(0xA900, None), (0xC001, None)])

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from kept import instance, location
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
+from structlog.testing import capture_logs
 
 from dicomnode.errors import CannotKeep
 from dicomnode.model import Event, IdentityEntry
@@ -134,6 +135,55 @@ def test_text_that_cannot_be_stored_stops_nothing(journal: Journal) -> None:
     journal.flush().result(10)
     assert len(journal.instances("trial", "studya")) == 1
     assert journal.events("trial", "bad\\udcff") == [Event("odd", 1.0, "trial", "bad\\udcff")]
+
+
+def test_a_row_that_is_never_taken_holds_up_no_other(journal: Journal) -> None:
+    gate = Batches(journal)
+    journal.flush()
+    with capture_logs() as logs:
+        before = journal.stored(instance(0), location(0))
+        bad = journal.study("trial", "studya", expected=10**20, event=Event("odd", 1.0, "trial", "studya"))
+        after = journal.study("trial", "studya", evidence="enough")
+        gate.gate.set()
+        with pytest.raises(OverflowError):
+            bad.result(10)
+        before.result(10)
+        after.result(10)
+    assert [(line["event"], line["kind"], line["error"]) for line in logs] == [
+        ("row-refused", "change-study", "OverflowError")
+    ]
+    study = journal.get_study("trial", "studya")
+    assert study is not None
+    assert (study.stored, study.expected, study.evidence) == (1, None, "enough")
+    assert journal.events("trial", "studya") == [], "what belongs to the row goes with it"
+    assert journal.last_error == ""
+    assert journal.backlog == 0
+    journal.stored(instance(1), location(1)).result(10)
+
+
+def test_a_damaged_database_refuses_no_row(journal: Journal) -> None:
+    """It is the file that is at fault: rows wait."""
+    malformed = DatabaseError("INSERT", (), sqlite3.DatabaseError("database disk image is malformed"))
+    batches = Batches(journal, [malformed] * 4)
+    batches.gate.set()
+    journal.study("trial", "studya", evidence="enough").result(10)
+    assert journal.get_study("trial", "studya") is not None
+
+
+def test_a_disk_that_fills_up_amid_the_rows_loses_none(journal: Journal) -> None:
+    """The batch is entered one by one because of a bad row when the disk fails: all of it is tried again."""
+    refused, full = OverflowError("too large"), failure("database or disk is full")
+    batches = Batches(journal, [refused, refused, full])
+    rows = [journal.stored(instance(number), location(number)) for number in range(5)]
+    bad = journal.study("trial", "studya", expected=10**20)
+    batches.gate.set()
+    with pytest.raises(OverflowError):
+        bad.result(10)
+    for row in rows:
+        row.result(10)
+    study = journal.get_study("trial", "studya")
+    assert study is not None
+    assert study.stored == 5
 
 
 def test_a_row_waits_for_the_identities_put_before_it(tmp_path: Path) -> None:
