@@ -52,18 +52,21 @@ class Quarantine:
         self.directory = directory
         self._keys = keys
         self._made: set[Path] = set()
+        self._ended: set[tuple[str, str]] = set()  # whose deletion has not succeeded: recovery will delete these
         self.damaged: list[str] = []  # files that recover() could not authenticate: <project>/<file name>
 
     def seal(self, w: Withheld, received: Received, parts: Iterable[Buffer]) -> Withheld:
         """Seal an original; durable on return. Returns `w` with the data set's length; raises CannotKeep.
 
-        A file of that quarantine id that is there already is kept: the id follows from the content.
+        A whole file of that quarantine id that is there already is kept: the id follows from the content. One that
+        is damaged, or was to be deleted, is replaced.
         """
         folder = self._folder(w.project)
         path = folder / (_file_name(w.quarantine) + SUFFIX)
-        if path.exists():
+        length = self._whole_length(w.project, w.quarantine)
+        if length is not None:
             disk.sync_directory(folder)
-            return replace(w, length=_data_length(path))
+            return replace(w, length=length)
         unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
         fd = disk.create(unfinished)
         try:
@@ -73,11 +76,23 @@ class Quarantine:
             disk.rename(unfinished, path)
             unfinished = path  # a file that was refused must not be found at the next start
             disk.sync_directory(folder)
+            self._ended.discard((w.project, w.quarantine))
         except BaseException:
             with suppress(CannotKeep):
                 disk.unlink(unfinished)
             raise
         return replace(w, length=length)
+
+    def _whole_length(self, project: str, quarantine: str) -> int | None:
+        """The data set's length where every byte of the sealed file authenticates and it is to stay."""
+        if (project, quarantine) in self._ended:
+            return None
+        try:
+            _, _, chunks = self.read(project, quarantine)
+            with closing(chunks):
+                return sum(map(len, chunks))
+        except (KeyError, SealBroken, KeyFileError, OSError):
+            return None
 
     def _write(self, fd: int, w: Withheld, received: Received, parts: Iterable[Buffer]) -> int:
         keys = self._keys[w.project]
@@ -99,10 +114,10 @@ class Quarantine:
         """The project's directory; its name is durable when this returns."""
         folder = self.directory / _file_name(project)
         if folder not in self._made:
-            existed = folder.is_dir()
+            existed = [path for path in (self.directory, folder) if disk.is_directory(path)]
             disk.make_directory(folder)
-            if existed:
-                disk.sync_directory(self.directory)
+            for path in existed:
+                disk.sync_directory(path.parent)
             self._made.add(folder)
         return folder
 
@@ -159,8 +174,8 @@ class Quarantine:
         return replace(opened.withheld, length=_data_length(path)), opened.received, _data(file, opened.chunks)
 
     def holds(self, project: str, quarantine: str) -> bool:
-        """Whether the sealed file of that id is there."""
-        return (self.directory / _file_name(project) / (_file_name(quarantine) + SUFFIX)).is_file()
+        """Whether the sealed file of that id is there, every byte of it authenticates, and it is to stay."""
+        return self._whole_length(project, quarantine) is not None
 
     def sealed_under(self, project: str, quarantine: str) -> str:
         """The name of the key that opens an original; raises KeyError when there is none, SealBroken."""
@@ -183,7 +198,9 @@ class Quarantine:
     def delete(self, project: str, quarantine: str) -> None:
         """Delete a sealed original for good; a missing one is no error."""
         folder = self.directory / _file_name(project)
+        self._ended.add((project, quarantine))
         disk.unlink(folder / (_file_name(quarantine) + SUFFIX))
+        self._ended.discard((project, quarantine))
         disk.sync_directory(folder)
 
     def _open(self, project: str, file: BinaryIO) -> _Opened:

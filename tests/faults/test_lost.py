@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import images
 import pytest
 import synthetic
-from machine import Machine
+from machine import Machine, four
 from peers.dcmtk import Storescp
 from structlog.testing import capture_logs
 
+from dicomnode.errors import SealBroken
 from dicomnode.model import StudyState
 
 
@@ -64,8 +66,8 @@ async def test_what_is_gone_is_taken_again(
     undelivered = ({"held": 1}, {"incomplete": 1}, {"withheld": 1})
     await node.until(lambda: node.states() in undelivered, what="a study that lacks instances is not delivered")
     assert await node.send(sent) == [0] * 3
+    await node.until(lambda: len(research.data_sets()) == 3)
     await node.settled(1)
-    assert len(research.data_sets()) == 3
     (study,) = node.journal.studies()
     assert study.stored == 3
 
@@ -88,8 +90,8 @@ async def test_a_damaged_record_costs_itself_alone(
     assert damage["instances"] == (0 if database == "journal" else 1), "without a row nobody knows what it was"
     await node.until(lambda: len(research.data_sets()) == 4)
     assert await node.send(sent) == [0] * 5
+    await node.until(lambda: len(research.data_sets()) == 5)
     await node.settled(1)
-    assert len(research.data_sets()) == 5
 
 
 async def test_what_was_delivered_is_not_missed(
@@ -105,3 +107,27 @@ async def test_what_was_delivered_is_not_missed(
     assert (study.state, study.stored) == (StudyState.CONFIRMED, 2)
     assert node.journal.lost(study.project, study.study_key) == set()
     assert node.journal.placed_segments() == {}
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_damaged_original_is_sealed_again(
+    machine: Callable[..., Machine], storescp: Callable[..., Storescp], large: bool
+) -> None:
+    node = await machine(research=storescp().port)
+    bad = four(1)["bad"][large]
+    assert await node.send([bad]) == [0]
+    await node.settled(1)
+    await node.stop()
+    (path,) = node.storage.glob("quarantine/*/*.sealed")
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    await node.start()
+    assert await node.send([bad]) == [0]
+    await asyncio.wrap_future(node.journal.flush())
+    originals = []
+    for record in node.journal.withheld_list():
+        _, _, chunks = node.node._storage.quarantine.read(record.project, record.quarantine)
+        with suppress(SealBroken):
+            originals.append(b"".join(chunks))
+    assert originals == [images.split(bad)[1]]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from kept import KEYS, OTHER_KEYS, received, withheld
 
+from dicomnode import disk
 from dicomnode.errors import CannotKeep, KeyFileError, SealBroken
 from dicomnode.keys import ProjectKeys
 from dicomnode.quarantine import Quarantine
@@ -81,6 +82,62 @@ def test_twins_share_one_file(tmp_path: Path) -> None:
     after = (tmp_path / "trial" / "quarantine0.sealed").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert len(list(box.recover())) == 1
+
+
+@pytest.mark.parametrize("at", [0, 20, 200, -5, CHUNK_BYTES // 2])
+def test_a_damaged_file_is_sealed_anew_when_the_original_comes_again(tmp_path: Path, at: int) -> None:
+    data = random.Random(1).randbytes(2 * CHUNK_BYTES)
+    box = quarantine(tmp_path)
+    box.seal(withheld(), received(), [data])
+    path = tmp_path / "trial" / "quarantine0.sealed"
+    spoilt = bytearray(path.read_bytes())
+    spoilt[at] ^= 1
+    for content_now in (spoilt, spoilt[:-100], b""):
+        path.write_bytes(content_now)
+        assert not box.holds("trial", "quarantine0")
+        assert box.seal(withheld(), received(), [data[:10], data[10:]]).length == len(data)
+        assert content(quarantine(tmp_path), "quarantine0") == data
+        assert box.holds("trial", "quarantine0")
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_under_a_lost_key_is_sealed_anew(tmp_path: Path) -> None:
+    quarantine(tmp_path).seal(withheld(), received(), [SECRET])
+    other = Quarantine(tmp_path, {"trial": OTHER_KEYS})
+    other.seal(withheld(), received(), [SECRET])
+    assert content(other, "quarantine0") == SECRET
+
+
+def test_what_could_not_be_deleted_is_not_taken_for_what_comes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recovery deletes the old file, for its fate is in the journal; the row of the new one may not be there yet."""
+    box = quarantine(tmp_path)
+    box.seal(withheld(), received(), [SECRET])
+    ended = {"quarantine0": withheld().received_at}
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        with pytest.raises(CannotKeep):
+            box.delete("trial", "quarantine0")
+    again = replace(withheld(), received_at=2000.0)
+    box.seal(again, received(), [SECRET])
+    assert [w.received_at for w in quarantine(tmp_path).recover((), ended)] == [2000.0]
+    before = (tmp_path / "trial" / "quarantine0.sealed").stat().st_ino
+    box.seal(again, received(), [SECRET])
+    assert (tmp_path / "trial" / "quarantine0.sealed").stat().st_ino == before, "it is trusted again"
+
+
+def test_the_name_of_the_quarantine_is_made_durable_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier start may have made it and failed before its sync."""
+    (tmp_path / "quarantine" / "trial").mkdir(parents=True)
+    synced: list[Path] = []
+    monkeypatch.setattr(disk, "sync_directory", synced.append)
+    quarantine(tmp_path / "quarantine").seal(withheld(), received(), [SECRET])
+    assert synced[:2] == [tmp_path, tmp_path / "quarantine"]
 
 
 def test_recovery_passes_over_what_is_known_and_drops_the_unfinished(tmp_path: Path) -> None:
