@@ -244,9 +244,10 @@ class Completion:
         known = self._journal.segment_offsets(*key)
         if any(self._journal.unsent(*key, name) for name in self._ways[key[0]].destinations):
             return True
-        if not self._outbox.delete_study(*key, known):
+        deleted = self._outbox.delete_study(*key, known)
+        if deleted is None:
             return False
-        self._journal.forget_locations(*key).result()
+        self._journal.forget_locations(*key, deleted).result()
         return True
 
     async def _sweep(self, key: Key) -> None:

@@ -177,12 +177,10 @@ def forget_refusals(connection: Connection, rows: Rows) -> None:
 
 
 def forget_locations(connection: Connection, rows: Rows) -> None:
-    """Rows (project, study key, names of segments, or None for all)."""
+    """Rows (project, study key, names of the segments that are gone)."""
     table = schema.instance
     for project, study_key, segments in rows:
-        of = [table.c.project == project, table.c.study_key == study_key]
-        if segments is not None:
-            of.append(table.c.segment.in_(segments))
+        of = (table.c.project == project, table.c.study_key == study_key, table.c.segment.in_(segments))
         connection.execute(update(table).where(*of).values(dict.fromkeys(LOCATION)))
 
 

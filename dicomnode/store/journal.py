@@ -154,8 +154,8 @@ class Journal(Telling):
         """A destination's final answer to an instance: kept there (`ok`), or refused for good."""
         return self._writer.put(changes.enter_answers, (instance_key, destination, project, status, ok, at))
 
-    def forget_locations(self, project: str, study_key: str, segments: Collection[str] | None = None) -> Future[None]:
-        """These segments of a study, or all, are deleted; its rows stay, without a place."""
+    def forget_locations(self, project: str, study_key: str, segments: Collection[str]) -> Future[None]:
+        """These segments of a study are deleted; its rows stay, without a place."""
         return self._writer.put(changes.forget_locations, (project, study_key, segments), urgent=True)
 
     def forget_refusals(self, project: str, study_key: str) -> Future[None]:

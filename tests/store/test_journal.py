@@ -170,7 +170,7 @@ def test_events(journal: Journal) -> None:
 def test_places_are_forgotten_but_not_instances(journal: Journal) -> None:
     journal.stored(instance(1), location(1))
     journal.stored(instance(2), location(2))
-    journal.forget_locations("trial", "studya")
+    journal.forget_locations("trial", "studya", ["trial/studya/aa.seg"])
     journal.stored(instance(3), location(3))
     journal.flush().result()
     assert [found.instance_key for found, _ in journal.instances("trial", "studya")] == ["instance3"]
