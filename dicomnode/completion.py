@@ -115,7 +115,8 @@ class Completion:
         answer = self.answers.pop(key, None)
         if answer is None and study.expected is not None:
             answer = SourceAnswer(count=study.expected)
-        verdict = judge(frozenset(held), frozenset(withheld), self._ways[key[0]].quiet, answer)
+        lost = frozenset(await asyncio.to_thread(self._journal.lost, *key))
+        verdict = judge(frozenset(held), frozenset(withheld), self._ways[key[0]].quiet, answer, lost)
         state = await self._pass(study, verdict.fact, evidence=verdict.evidence, expected=verdict.expected)
         if state is StudyState.COMPLETE:
             await self._hand_over(await self._fresh(study))

@@ -108,10 +108,21 @@ class Verdict:
     missing: frozenset[str] = frozenset()
 
 
-def judge(held: frozenset[str], withheld: frozenset[str], quiet: float, answer: SourceAnswer | None) -> Verdict:
-    """Weigh what is here against what the source says it holds (nothing missing, or quiet alone)."""
+def judge(
+    held: frozenset[str],
+    withheld: frozenset[str],
+    quiet: float,
+    answer: SourceAnswer | None,
+    lost: frozenset[str] = frozenset(),
+) -> Verdict:
+    """Weigh what is here against what the source says it holds (nothing missing, or quiet alone).
+
+    What was here and is `lost` is told; where nothing else is held it is missing, else the rest goes on.
+    """
     here = held | withheld
     expected, missing, evidence = _weigh(here, quiet, answer)
+    if lost:
+        missing, evidence = missing if held else missing | lost, f"{evidence}, {len(lost)} lost here"
     if missing or (expected is not None and len(here) < expected):
         return Verdict(Fact.MISSING, evidence, expected, missing)
     return Verdict(Fact.COMPLETE if held else Fact.NOTHING_CLEAN, evidence, expected)

@@ -167,3 +167,10 @@ def test_the_first_arrival_of_a_move_is_told_as_one_that_may_reopen() -> None:
     studies.move_started(KEY, 10, now=0)
     assert studies.arrived(KEY, 1, 10, now=1)
     assert not studies.arrived(KEY, 1, 10, now=2)
+
+
+def test_what_was_here_and_is_lost_is_missing() -> None:
+    assert judge(frozenset("a"), frozenset(), 60, None, lost=frozenset("b")).fact is Fact.COMPLETE
+    verdict = judge(frozenset(), frozenset(), 60, None, lost=frozenset("b"))
+    assert (verdict.fact, verdict.missing) == (Fact.MISSING, frozenset("b"))
+    assert verdict.evidence == "quiet for 60 s, source not asked, 1 lost here"
