@@ -8,9 +8,10 @@ import threading
 import traceback
 import warnings
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
@@ -36,9 +37,26 @@ def configure(settings: Settings | None = None, stream: TextIO | None = None) ->
             _renderer(console, stream),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, Lasting(stream))),
     )
     _route_foreign()
+
+
+class Lasting:
+    """A stream for log lines: where it is broken or closed they are lost, and what was under way goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write it if that can be done."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Pass on what was written if that can be done."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _renderer(console: bool, stream: TextIO) -> Processor:

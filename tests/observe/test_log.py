@@ -263,3 +263,16 @@ def test_any_text_in_a_sentence_is_known_words_or_withheld(text: str) -> None:
     once = only_known(text)
     assert "\n" not in once
     assert only_known(once) == once
+
+
+def test_a_log_that_cannot_be_written_holds_nothing_up(stream: io.StringIO) -> None:
+    structlog.get_logger().info("node-stopping")
+    stream.close()
+    structlog.get_logger().info("node-stopping")
+
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    log.configure(SETTINGS, Full())
+    structlog.get_logger().error("node-stopping")
