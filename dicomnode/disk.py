@@ -18,15 +18,18 @@ from dicomnode.model import Buffer
 MOST_PARTS = 1024  # IOV_MAX on Linux
 
 
+TROUBLE = "free space or repair the disk; a running node tries again by itself"
+RIGHTS = "give the directory to the user that runs dicomnode, or name another"
+WRONG_PLACE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST), RIGHTS)
+
+
 @contextmanager
 def _keeping(action: str, where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         name = os.strerror(error.errno) if error.errno else type(error).__name__
-        raise CannotKeep(
-            f"cannot {action} {where}: {name}", "free space or repair the storage directory; the node goes on by itself"
-        ) from error
+        raise CannotKeep(f"cannot {action} {where}: {name}", WRONG_PLACE.get(error.errno or 0, TROUBLE)) from error
 
 
 def create(path: Path) -> int:
@@ -156,7 +159,7 @@ def make_directory(path: Path) -> None:
 
 def create_directory(path: Path) -> None:
     """Create one directory (0700); durable only after sync_directory of its parent. One that exists is no error."""
-    with _keeping("create directory", path.name):
+    with _keeping("create directory", str(path)):
         path.mkdir(mode=0o700, exist_ok=True)
 
 

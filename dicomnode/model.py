@@ -51,7 +51,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.PIXEL_STREAM: "the encapsulated pixel data is malformed",
     Reason.MISSING_UID: "a Study, Series or SOP Instance or SOP Class UID is missing or there twice",
     Reason.BAD_UID: "a UID is longer than 64 characters or has characters that a UID cannot have",
-    Reason.COMMAND_MISMATCH: "the C-STORE command and the data set name different instances or classes",
+    Reason.COMMAND_MISMATCH: "the C-STORE command, or the file meta information, names another instance or class",
     Reason.TRANSFER_SYNTAX: "the transfer syntax is private, unknown or cannot be read",
     Reason.SOP_CLASS: "the SOP class is private, unknown or not let through by the rules",
     Reason.CHARACTER_SET: "the specific character set is unknown or the text does not decode in it",

@@ -153,6 +153,9 @@ class Retriever:
                 completed=moved.completed,
                 failed=moved.failed,
             )
+            if moved.status:
+                told = {"source": request.source.name, "text": moved.text}
+                report({"event": "move-ended", "number": request.number, "study": request.key[1], **told})
 
     def _say(self, request: Request, report: Report, event: str, **facts: object) -> None:
         log.info(event, project=request.key[0], study=request.key[1], **facts)

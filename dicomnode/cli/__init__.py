@@ -64,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DicomnodeError as error:
         _show_trace(error, debug)
         return _failed(str(error), WRONG_USE if isinstance(error, ConfigError | RulesError) else NO)
+    except PermissionError as error:
+        _show_trace(error, debug)
+        return _failed("this user may not read or write here; run it as the user that owns the storage directory", NO)
     except Exception as group:  # noqa: BLE001 - the last resort: its text may quote values, so only its type is told
         cause = _first(group)
         _show_trace(cause, debug)

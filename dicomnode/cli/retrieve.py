@@ -94,6 +94,8 @@ def _what(document: Mapping[str, object]) -> str:
             return "at the source" if expected is None else f"{counted(expected, 'instance')} at the source"
         case "moving":
             return f"{counted(document.get('completed'), 'instance')} sent by the source"
+        case "move-ended":
+            return f"{document.get('source')} ended C-MOVE: {document.get('text')}; see dicomnode check and the log"
         case "gap-fetched":
             return f"{counted(document.get('missing'), 'instance')} did not come, asked for again"
         case "study-arrived":
