@@ -155,7 +155,7 @@ class Attempt:
         return status
 
     def _judge(self, instance: Instance, status: int) -> None:
-        """DESIGN section 8: what a status means for the instance, and for those behind it."""
+        """What a status means for the instance, and for those behind it (PS3.4 B.2.3)."""
         meaning = outcome(status)
         if meaning is Outcome.RETRY and not self.result.last_chance:
             self._in_a_row += 1

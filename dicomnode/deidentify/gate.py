@@ -351,7 +351,7 @@ def _is_term(tag: int, vr: int, value: bytes, pattern: bytes) -> bool:
 
 
 def _stays(kind: Needle, tag: int, value: bytes, pattern: bytes, kept: list[tuple[int, int, bytes]]) -> bool:
-    """Whether the plan lets this very value stay elsewhere on purpose (DESIGN promise 4)."""
+    """Whether the plan lets this very value stay elsewhere on purpose: then it is no needle."""
     whole = value.strip(PADDING).lower()
     if kind is Needle.UID:
         retained = (v for t, vr, v in kept if vr == UI and t not in tables.class_uids())

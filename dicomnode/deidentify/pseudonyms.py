@@ -1,4 +1,4 @@
-"""Pseudonyms: HMACs under the project's key, so that the same value is always the same pseudonym (DESIGN section 5)."""
+"""Pseudonyms: HMACs under the project's key, so that the same value is always the same pseudonym."""
 
 from __future__ import annotations
 
