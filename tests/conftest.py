@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import images
 import pytest
+import structlog
 from forked import ForkedNode
 from killpoint import Forge
 from peers.dcmtk import Dcmqrscp, Storescp
@@ -19,6 +23,18 @@ from peers.orthanc import Orthanc
 from peers.process import free_port as _free_port
 
 sys.path.append(str(Path(__file__).with_name("deidentify")))  # the oracle, for the end-to-end tests too
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Commands that run in this process set up logging; no test inherits that of another."""
+    root, hooks = logging.getLogger(), (warnings.showwarning, sys.excepthook, threading.excepthook)
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    warnings.showwarning, sys.excepthook, threading.excepthook = hooks
 
 
 @pytest.fixture
