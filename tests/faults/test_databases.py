@@ -189,4 +189,4 @@ def test_a_storage_that_cannot_be_written_is_one_line(tmp_path):
     told = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 1
     (line,) = told.stderr.strip().splitlines()
-    assert line.startswith("dicomnode: cannot create directory dicomnode: ")
+    assert line.startswith("dicomnode: cannot create directory /proc/self/dicomnode: ")

@@ -42,7 +42,7 @@ async def test_an_operation_fails_for_a_while(machine, storescp, monkeypatch, op
             bad += files["bad"]
     refused = [line["error"] for line in lines if line["event"] == "instance-refused-storage"]
     for text in ("No space left on device", "Input/output error", "Read-only file system"):
-        assert any(text in error and "goes on by itself" in error for error in refused), refused
+        assert any(text in error and "tries again by itself" in error for error in refused), refused
     await node.settled(len(ERRORS))
     assert research.data_sets() == Way(node, research).expect(sent)
     assert len(node.journal.withheld_list()) == len(bad)
