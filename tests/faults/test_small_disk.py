@@ -125,4 +125,4 @@ def test_a_storage_directory_that_cannot_be_one(node, free_port):
     told = made.command("serve")
     assert told.returncode == 1
     (line,) = told.stdout.strip().splitlines()
-    assert line.startswith("dicomnode: cannot create directory storage: File exists"), line
+    assert line.startswith(f"dicomnode: cannot create directory {made.storage}: File exists"), line
