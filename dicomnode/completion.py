@@ -109,7 +109,7 @@ class Completion:
         if study is None:
             return
         held, withheld = await asyncio.to_thread(self._journal.instance_keys, *key)
-        if study.state in ENDED and await self._has_unsent(key):
+        if study.state in ENDED and await asyncio.to_thread(self._has_unsent, key):
             await self._pass(study, Fact.ARRIVED)
             study = await self._fresh(study)
         answer = self.answers.pop(key, None)
@@ -232,9 +232,9 @@ class Completion:
         found = await asyncio.to_thread(self._journal.deliveries, key[0], study_key=key[1])
         return [delivery for delivery in found if delivery.destination in self._ways[key[0]].destinations]
 
-    async def _has_unsent(self, key: Key) -> bool:
-        names = self._ways[key[0]].destinations
-        return any([await asyncio.to_thread(self._journal.unsent, *key, name) for name in names])
+    def _has_unsent(self, key: Key) -> bool:
+        """Whether a destination still lacks something of the study that lies here (blocking)."""
+        return any(self._journal.unsent(*key, name) for name in self._ways[key[0]].destinations)
 
     async def _fresh(self, study: Study) -> Study:
         fresh = await asyncio.to_thread(self._journal.get_study, study.project, study.study_key)
@@ -243,7 +243,7 @@ class Completion:
     def _forget(self, key: Key) -> bool:
         """Delete a delivered study's segments, unless one is in use or holds what has not been sent (blocking)."""
         known = self._journal.segment_offsets(*key)
-        if any(self._journal.unsent(*key, name) for name in self._ways[key[0]].destinations):
+        if self._has_unsent(key):
             return True
         deleted = self._outbox.delete_study(*key, known)
         if deleted is None:
@@ -318,7 +318,7 @@ class Completion:
         study = await asyncio.to_thread(self._journal.get_study, *key)
         if study is None or study.state not in ENDED:
             return
-        if await self._has_unsent(key):
+        if await asyncio.to_thread(self._has_unsent, key):
             self.arrived(key, None)
         elif study.state is StudyState.CONFIRMED and not self._keep_segments:
             self._delivered[key] = 0.0

@@ -16,7 +16,6 @@ class Fact(StrEnum):
     """What can happen to a study."""
 
     ARRIVED = "arrived"
-    WITHHELD_ARRIVED = "withheld-arrived"
     COMPLETE = "complete"
     NOTHING_CLEAN = "nothing-clean"
     MISSING = "missing"

@@ -20,19 +20,9 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import keyword_dict
 from pynetdicom import sop_class
 
+from dicomnode.deidentify.standard.tables import OPTIONS
+
 HERE = Path(__file__).parent
-OPTIONS = {
-    "retain_safe_private": "private",
-    "retain_uids": "uids",
-    "retain_device_identity": "device",
-    "retain_institution_identity": "institution",
-    "retain_patient_characteristics": "patient",
-    "retain_longitudinal_full_dates": "full",
-    "retain_longitudinal_modified_dates": "modified",
-    "clean_descriptors": "descriptors",
-    "clean_structured_content": "structured",
-    "clean_graphics": "graphics",
-}
 BY_VR = ("PN", "DA", "TM", "DT", "LT", "ST", "UC", "UR", "UT")
 """VRs that are not kept of attributes that neither the table nor this project's files name."""
 PRIVATE = "(gggg,eeee) where gggg is odd"
