@@ -24,8 +24,8 @@ class Ours:
     """dicomnode's engine. A data set is its encoded bytes, before and after."""
 
     def __init__(self, rules: Path) -> None:
-        from dicomnode.cli.part10 import read_meta
         from dicomnode.deidentify import Deidentifier, load
+        from dicomnode.folders.part10 import read_meta
         from dicomnode.keys import ProjectKeys
         from dicomnode.model import Origin, Received
 

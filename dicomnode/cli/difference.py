@@ -9,10 +9,10 @@ from unicodedata import combining, east_asian_width
 
 import click
 
-from dicomnode.cli.part10 import is_part10, read_meta
 from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.difference import Change, changes
 from dicomnode.deidentify.plan import Plan
+from dicomnode.folders.part10 import is_part10, read_meta
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import EXPLANATIONS, Doubt, Origin, Received
 

@@ -15,9 +15,9 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import PersonName
 
-from dicomnode.cli.part10 import DIRECTORY, FileMeta, is_part10, read_meta
 from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.plan import Plan
+from dicomnode.folders.part10 import DIRECTORY, FileMeta, is_part10, read_meta
 from dicomnode.model import Doubt, Reason, Received
 
 WHOLE = (

@@ -1,0 +1,87 @@
+"""Where files come from: a folder, one file, or object storage. Reading only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Protocol
+
+from dicomnode.errors import ConfigError
+from dicomnode.folders import objects
+from dicomnode.model import Buffer
+
+
+class Source(Protocol):
+    """Names of files in a fixed order, and their bytes."""
+
+    def names(self) -> Iterator[str]:
+        """The names, relative to the source."""
+        ...
+
+    def read(self, name: str) -> Buffer:
+        """The file's bytes; raises OSError."""
+        ...
+
+
+def source(place: str) -> Source:
+    """The source that a path or an address such as s3://bucket/folder names."""
+    if objects.is_address(place):
+        return ObjectSource(place)
+    return FolderSource(Path(place))
+
+
+class FolderSource:
+    """The files below a folder, symbolic links left out; or the one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def names(self) -> Iterator[str]:
+        """The files in a fixed order."""
+        if self._path.is_file():
+            yield self._path.name
+            return
+        for folder, folders, files in os.walk(self._path):
+            folders.sort()
+            for name in sorted(files):
+                path = Path(folder, name)
+                if path.is_file() and not path.is_symlink():
+                    yield str(path.relative_to(self._path))
+
+    def read(self, name: str) -> Buffer:
+        """The file mapped into memory; the map lives as long as somebody looks at it."""
+        path = self._path if self._path.is_file() else self._path / name
+        with path.open("rb") as opened:
+            if os.fstat(opened.fileno()).st_size <= 0:
+                return b""
+            return memoryview(mmap(opened.fileno(), 0, access=ACCESS_READ))
+
+
+class ObjectSource:
+    """The objects below an address, or the one object."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._files, self._root = objects.opened(address)
+
+    def names(self) -> Iterator[str]:
+        """The objects in a fixed order; raises ConfigError where there are none."""
+        with objects.told():
+            try:
+                found = sorted(self._files.find(self._root))
+            except FileNotFoundError:
+                found = []
+        if not found:
+            raise ConfigError(f"there is nothing at {self._address}", "check the address")
+        for path in found:
+            yield path.removeprefix(self._root).lstrip("/") or path.rsplit("/", 1)[-1]
+
+    def read(self, name: str) -> Buffer:
+        """The whole object."""
+        path = f"{self._root}/{name}"
+        with objects.told(file=True):
+            if not self._files.exists(path):
+                path = self._root
+            return bytes(self._files.cat_file(path))
