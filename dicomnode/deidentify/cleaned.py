@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dicomnode.deidentify import convert, part10
 from dicomnode.deidentify.encoded import PIXEL_DATA, UNDEFINED, Element, Reader, Short, place
@@ -54,6 +55,13 @@ class Split:
     vr: int
     value: int
     length: int
+
+
+class Place(NamedTuple):
+    """Where the pixel value begins and ends."""
+
+    begin: int
+    end: int
 
 
 def split_at(reader: Reader, position: int) -> Split:
@@ -128,20 +136,30 @@ def clean_whole(treatment: Treatment, data: Buffer, form: Form, elements: list[E
     treatment.gate.check()
     if fragments is not None:
         show(fragments, treatment.gate)
-    original = memoryview(data)
+    cleaned = assemble(treatment, form, source, parts, Place(split.value, end) if split.tag else None, tail)
+    if converted:
+        cleaned.original_head, cleaned.original_tail = memoryview(data), b""
+    return cleaned
+
+
+def assemble(
+    treatment: Treatment, form: Form, data: Buffer, parts: list[bytes], pixels: Place | None, tail: list[bytes]
+) -> Cleaned:
+    """The clean instance of the elements before and behind the pixel value, which lies in `data`."""
+    view = memoryview(data)
+    begin, end = pixels or (len(view), len(view))
     cleaned = describe(treatment, form)
     cleaned.head.append(b"".join(parts))
-    cleaned.pixels = view[split.value : end] if split.tag else None
+    cleaned.pixels = view[begin:end] if pixels else None
     cleaned.tail = list(tail)
-    cleaned.original_head = original if converted else original[: split.value]
-    cleaned.original_tail = b"" if converted else original[end:]
+    cleaned.original_head, cleaned.original_tail = view[:begin], view[end:]
     return cleaned
 
 
 def describe(treatment: Treatment, form: Form) -> Cleaned:
     """A clean instance of which only the Part 10 head is there yet."""
-    assert treatment.originals is not None
-    head = part10.file_head(treatment.sop_class, treatment.sop_uid, form.output)
+    subject = treatment.subject
+    head = part10.file_head(subject.sop_class, subject.sop_uid, form.output)
     return Cleaned(
         head=[head],
         data_set_offset=len(head),
@@ -150,12 +168,12 @@ def describe(treatment: Treatment, form: Form) -> Cleaned:
         original_head=b"",
         original_tail=b"",
         transfer_syntax=form.output,
-        sop_class=treatment.sop_class,
-        sop_uid=treatment.sop_uid,
-        series_uid=treatment.series_uid,
-        study_uid=treatment.study_uid,
-        originals=treatment.originals,
-        patient=treatment.patient,
-        modality=treatment.modality,
+        sop_class=subject.sop_class,
+        sop_uid=subject.sop_uid,
+        series_uid=subject.series_uid,
+        study_uid=subject.study_uid,
+        originals=subject.originals,
+        patient=subject.patient,
+        modality=subject.modality,
         identity=tuple(treatment.identity),
     )

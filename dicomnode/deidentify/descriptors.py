@@ -212,7 +212,12 @@ def known_of(originals: tuple[Original, ...]) -> Known:
 
 def known_in(data: bytes, elements: Sequence[Element], steps: Steps, character_set: bytes) -> Known:
     """What an instance gives as names and identifiers, in its sequences too."""
-    return known_of(tuple(sorted(set(_originals(data, elements, steps, character_set)))))
+    return known_of(tuple(sorted(originals_in(data, elements, steps, character_set))))
+
+
+def originals_in(data: bytes, elements: Sequence[Element], steps: Steps, character_set: bytes) -> frozenset[Original]:
+    """The names and identifiers on which `known_in` hangs."""
+    return frozenset(_originals(data, elements, steps, character_set))
 
 
 def _readings(raw: bytes, character_set: bytes, kind: Needle) -> Iterator[str]:

@@ -105,6 +105,13 @@ class Reader:
             _refuse_groups(elements, begin, ())
         return position
 
+    def between(self, position: int, end: int, last: int, elements: list[Element]) -> int:
+        """Append elements of the top level from `position` to `end`, behind the tag `last`; like `top_level`."""
+        read = self._implicit if self.implicit else self._explicit
+        stop = read(position, end, elements, last, (), False)
+        _refuse_groups(elements, 0, ())
+        return stop
+
     def pixel_header(self, position: int) -> tuple[int, int, int, int]:
         """Tag, VR code, start of the value and its length (or UNDEFINED) of the pixel element at `position`."""
         try:

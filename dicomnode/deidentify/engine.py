@@ -7,8 +7,10 @@ from dicomnode.deidentify.cleaned import Cleaned, clean_whole
 from dicomnode.deidentify.encoded import Element
 from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.pseudonyms import Pseudonyms
+from dicomnode.deidentify.series import Series
 from dicomnode.deidentify.stream import CleanStream, Limits
-from dicomnode.deidentify.treatment import Treatment, read_originals
+from dicomnode.deidentify.subject import read_originals
+from dicomnode.deidentify.treatment import Treatment
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, Doubt, Reason, Received
 
@@ -20,14 +22,19 @@ class Deidentifier:
         self.plan = plan
         self.pseudonyms = Pseudonyms(keys.pseudonym, plan.templates)
         self._keys = keys
+        self._series = Series()
 
     def clean(self, received: Received, data: Buffer) -> Cleaned:
         """De-identify a data set that is held whole; `data` must not change while the result is used. Raises Doubt."""
         elements: list[Element] = []
         try:
             form = syntaxes.form(received.transfer_syntax)
-            treatment = Treatment(self.plan, self.pseudonyms, received, form.implicit)
-            return clean_whole(treatment, data, form, elements)
+            cleaned = self._series.clean(received, data, form)
+            if cleaned is None:
+                treatment = Treatment(self.plan, self.pseudonyms, received, form.implicit)
+                cleaned = clean_whole(treatment, data, form, elements)
+                self._series.learn(received, cleaned, treatment, elements, form)
+            return cleaned
         except Doubt as doubt:
             doubt.originals = doubt.originals or read_originals(data, elements)
             raise

@@ -4,109 +4,102 @@ All values that come from the received instance are searched, and the segments o
 made itself (pseudonyms, dummies) holds nothing of it. Free text is also searched without punctuation, and decoded and
 folded where it is not plain ASCII. Words (OW) are also searched with their bytes swapped. In the bytes of compressed
 frames there is only a search for needles of 6 characters and more, in runs of what texts are written with.
-
-Token boundaries: a letter at the edge of a needle may not continue in a letter (of a needle of 3 characters: nor in a
-digit), a digit not in a digit (zeros in front aside), a UID of less than 12 characters not in a further component in
-front. Needles of 8 letters and more are found inside words too. In binary values a needle of less than 5 characters
-also may not touch bytes above 7F.
+Where a needle counts, `tokens` says.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
-from urllib.parse import unquote_to_bytes
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 from dicomnode.deidentify import values
-from dicomnode.deidentify.encoded import OB, OW, UN, place, vr_code
-from dicomnode.deidentify.folding import folded, is_ideographic, spelt_out
+from dicomnode.deidentify.encoded import UN, place, vr_code
+from dicomnode.deidentify.folding import folded, spelt_out
+from dicomnode.deidentify.hay import LEAST_IN_FRAMES, SEPARATOR, Hay, Searched, has_utf_16, runs
 from dicomnode.deidentify.needles import PADDING, Original, Patterns, patterns_of, squeeze
 from dicomnode.deidentify.plan import Needle
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.deidentify.terms import TERMS
+from dicomnode.deidentify.tokens import is_number, is_token, is_word, places
 from dicomnode.model import Doubt, Reason
 
 MOST_SEGMENTS = 16 << 20
-INSIDE_WORDS = 8
-ALONE = 3
-SHORT_UID = 12
-SHORT_IN_BINARY = 5
-LEAST_IN_FRAMES = 6
 BEHIND = 256
 """So many bytes of a chunk are searched once more with the next."""
 MOST_CODING = 4096
-SEPARATOR = b"\n"
-LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz")
-DIGITS = frozenset(b"0123456789")
-ALPHANUMERIC = LETTERS | DIGITS
-DOT = 0x2E
-FREE_TEXT = tuple(map(vr_code, ("LO", "LT", "PN", "SH", "ST", "UC", "UT")))
-TEXT = tuple(map(vr_code, ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI")))
-BINARY = (
-    OB,
-    UN,
-    *map(vr_code, ("AT", "FD", "FL", "OD", "OF", "OL", "OV", "SL", "SQ", "SS", "SV", "UL", "US", "UV")),
-)
 MANUFACTURER = (0x00080070, 0x00081090)
 NAMED_AFTER = frozenset([0x00080080, 0x00081010, 0x00081040])
 """An institution, station or department may bear the manufacturer's or the model's name: then it is no needle."""
 DATES = (vr_code("DA"), vr_code("DT"))
-UI, CS, UR = vr_code("UI"), vr_code("CS"), vr_code("UR")
+UI, CS = vr_code("UI"), vr_code("CS")
 WORDS = re.compile(rb"[a-z0-9]+")
 NAME_ONLY = re.compile(rb"[a-z][a-z _.&-]*")
-WRITTEN = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz .,-_/^=")
-RUNS = bytes(0x61 if code in WRITTEN else 0 for code in range(256))
-SHORTEST_RUN = b"a" * LEAST_IN_FRAMES
-USUAL_CODES = b"456789"
-"""Part of the Huffman tables that nearly every JPEG frame has: between * and :."""
-UTF_16 = bytes(0x61 if chr(byte).isalnum() and byte < 0x80 else min(byte, 1) for byte in range(256))
 
 Kept: TypeAlias = Callable[[], Iterable[tuple[int, int, bytes]]]
 """Tag, VR code and value of every element that is kept; asked for only when something was found."""
+Found: TypeAlias = "list[tuple[Original, Patterns]]"
+
+
+def nothing() -> Iterable[tuple[int, int, bytes]]:
+    """For a gate at which every find is a doubt, also of what the plan lets stay."""
+    return ()
+
+
+class Settled:
+    """The needles of parts of a header, and all that is kept in them: raises Doubt when there is one in it."""
+
+    def __init__(self, gate: Gate) -> None:
+        gate.check()
+        self.found = gate.patterns()
+        self.searched = gate.hay.searched()
+        self.character_sets = gate.character_sets
+        every = (p for _, one in self.found for p in (*one.plain, *one.dated, *one.wide))
+        self._every = tuple(dict.fromkeys(every))
+        self._short = frozenset[bytes]().union(*(one.short for _, one in self.found))
+        if any(crosses(one) for _, one in self.found):
+            raise Doubt(Reason.RESIDUE)
+
+    def may_be_in(self, other: Searched) -> bool:
+        """Whether a needle may be found; False means that none is."""
+        if other.odd or other.squeezed or any(other.wide) or not self._short.isdisjoint(other.whole):
+            return True
+        hay = SEPARATOR.join((other.text, other.binary, other.swapped))
+        return any(pattern in hay for pattern in self._every)
 
 
 class Gate:
-    """One instance's gate. `keep[vr]` takes a value that is passed on, `original` one that is not."""
+    """One instance's gate. `keep[vr]` takes a value that is passed on, `original` one that is not.
+
+    With `settled` it judges the rest of an instance of which parts are settled, all together.
+    """
 
     __slots__ = (
         "_behind",
-        "_blobs",
-        "_character_sets",
         "_coding",
-        "_free",
         "_in_segment",
         "_kept",
         "_segment_bytes",
         "_segments",
-        "_texts",
-        "_urls",
-        "_words",
+        "_settled",
+        "character_sets",
+        "hay",
         "keep",
         "originals",
     )
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Kept, settled: Settled | None = None) -> None:
         self.originals: dict[Original, None] = {}
-        self._character_sets: dict[bytes, None] = {}
-        self._free: list[bytes] = []
-        self._texts: list[bytes] = []
-        self._urls: list[bytes] = []
-        self._blobs: list[bytes] = []
-        self._words: list[bytes] = []
+        self.character_sets: dict[bytes, None] = {}
+        self.hay = Hay()
+        self.keep = self.hay.keep
         self._segments: dict[bytes, None] = {}
         self._coding: dict[bytes, None] = {}
         self._behind = b""
         self._in_segment = False
         self._segment_bytes = 0
         self._kept = kept
-        self.keep: dict[int, Callable[[bytes], None]] = {
-            **dict.fromkeys(FREE_TEXT, self._free.append),
-            **dict.fromkeys(TEXT, self._texts.append),
-            **dict.fromkeys(BINARY, self._blobs.append),
-            UR: self._urls.append,
-            OW: self._words.append,
-        }
+        self._settled = settled
 
     def original(self, kind: Needle, tag: int, value: bytes, character_set: bytes) -> None:
         """An identifying value that was taken out, as it was encoded."""
@@ -114,21 +107,44 @@ class Gate:
 
     def character_set(self, value: bytes) -> None:
         """A Specific Character Set (0008,0005) of the instance, or of an item in it."""
-        self._character_sets[value] = None
+        self.character_sets[value] = None
 
     def check(self) -> None:
         """Search everything kept so far for every original so far; raises Doubt(RESIDUE)."""
-        free = SEPARATOR.join([*self._free, *self._urls, *map(unquote_to_bytes, self._urls)]).lower()
-        found = self._patterns()
-        self._check_whole(found)
-        self._search(SEPARATOR.join([free, *self._texts]).lower(), False, found)
-        self._check_squeezed(squeeze(free), found)
-        if not free.isascii() or b"\x1b" in free:
-            self._check_decoded(found)
-        self._search(SEPARATOR.join([*self._blobs, *self._words]).lower(), True, found)
-        if self._words:
-            self._search(SEPARATOR.join(map(_swapped, self._words)).lower(), True, found)
-        self._search_segments(list(self._segments), found)
+        found, searched = self.patterns(), self.hay.searched()
+        if self._settled is None:
+            self._search_values(searched, found)
+        else:
+            self._check_beside(self._settled, searched, found)
+        self._search_segments(list(self._segments), self._all_patterns())
+
+    def patterns(self) -> Found:
+        """What to look for, by original; with what is settled that is not all, see `_all_patterns`."""
+        character_sets = tuple(self.character_sets if self._settled is None else self._settled.character_sets)
+        return [(original, patterns_of(original, character_sets)) for original in self.originals]
+
+    def _all_patterns(self) -> Found:
+        return self.patterns() if self._settled is None else [*self._settled.found, *self.patterns()]
+
+    def _check_beside(self, settled: Settled, searched: Searched, found: Found) -> None:
+        """What is not settled: own needles in all values, those that are settled in own values."""
+        if self.character_sets.keys() - settled.character_sets.keys() or any(crosses(one) for _, one in found):
+            raise Doubt(Reason.RESIDUE)
+        wide = tuple(map(max, searched.wide, settled.searched.wide))
+        if any(wide) or settled.may_be_in(searched):
+            self._search_values(searched, [*settled.found, *found], wide)
+        else:
+            self._search_values(searched, found)
+        self._search_values(settled.searched, found, wide)
+
+    def _search_values(self, searched: Searched, found: Found, wide: Sequence[bool] | None = None) -> None:
+        wide = wide or searched.wide
+        self._check_whole(searched, found)
+        self._search(searched.text, False, found, wide[0])
+        self._check_squeezed(searched, found)
+        self._check_decoded(searched, found)
+        self._search(searched.binary, True, found, wide[1])
+        self._search(searched.swapped, True, found, wide[2])
 
     def check_segments(self, texts: list[bytes]) -> None:
         """Search text out of compressed frames, which is taken out of the list; raises Doubt(RESIDUE)."""
@@ -138,7 +154,7 @@ class Gate:
         texts.clear()
         if self._segment_bytes > MOST_SEGMENTS:
             raise Doubt(Reason.HEADER_TOO_LARGE, place((0x7FE00010,)))
-        self._search_segments(list(new), self._patterns())
+        self._search_segments(list(new), self._all_patterns())
 
     def check_coding(self, segments: list[bytes]) -> None:
         """Search segments for decoders, which are taken out of the list; raises Doubt(RESIDUE).
@@ -150,7 +166,7 @@ class Gate:
         if new:
             if len(self._coding) < MOST_CODING:
                 self._coding.update(new)
-            self._search_segments([segment.lower() for segment in new], self._patterns())
+            self._search_segments([segment.lower() for segment in new], self._all_patterns())
 
     def check_raw(self, parts: list[memoryview]) -> None:
         """Search bytes of compressed frames, one part behind the other; raises Doubt(RESIDUE). Empties the list."""
@@ -158,59 +174,54 @@ class Gate:
             return
         data = b"".join([self._behind, *parts])
         self._behind = data[-BEHIND:]
-        runs = _runs(data)
-        if runs:
+        found = runs(data)
+        if found:
             self._in_segment = True
-            self._search(SEPARATOR.join(runs).lower(), True, self._patterns(), LEAST_IN_FRAMES)
+            hay = SEPARATOR.join(found).lower()
+            self._search(hay, True, self._all_patterns(), has_utf_16(hay), LEAST_IN_FRAMES)
             self._in_segment = False
         parts.clear()
 
-    def _patterns(self) -> list[tuple[Original, Patterns]]:
-        character_sets = tuple(self._character_sets)
-        return [(original, patterns_of(original, character_sets)) for original in self.originals]
+    def _search_segments(self, segments: list[bytes], found: Found) -> None:
+        if segments:
+            self._in_segment = True
+            hay = SEPARATOR.join(segments)
+            self._search(hay, True, found, has_utf_16(hay))
+            self._in_segment = False
 
-    def _search_segments(self, segments: list[bytes], found: list[tuple[Original, Patterns]]) -> None:
-        self._in_segment = True
-        self._search(SEPARATOR.join(segments), True, found)
-        self._in_segment = False
-
-    def _check_whole(self, found: list[tuple[Original, Patterns]]) -> None:
+    def _check_whole(self, searched: Searched, found: Found) -> None:
         """Short values: nothing but whole values are compared with them."""
-        whole = {value.strip(PADDING).lower() for value in self._free}
-        whole.update(part.strip(PADDING) for value in tuple(whole) if b"\\" in value for part in value.split(b"\\"))
         for original, patterns in found:
-            if not whole.isdisjoint(patterns.short):
-                self._hit(original, min(patterns.short & whole), whole_value=True)
+            if not searched.whole.isdisjoint(patterns.short):
+                self._hit(original, min(patterns.short & searched.whole), whole_value=True)
 
-    def _check_squeezed(self, hay: bytes, found: list[tuple[Original, Patterns]]) -> None:
+    def _check_squeezed(self, searched: Searched, found: Found) -> None:
         """Identifiers, however they are punctuated."""
-        for original, patterns in found:
+        hay = searched.squeezed
+        for original, patterns in found if hay else ():
             for pattern in patterns.squeezed:
-                if pattern in hay and any(_is_number(hay, at, pattern) for at in _all(hay, pattern)):
-                    for value in self._free:
+                if pattern in hay and any(is_number(hay, at, pattern) for at in places(hay, pattern)):
+                    for value in searched.free:
                         if pattern in squeeze(value.lower()):
                             self._hit(original, value.strip(PADDING).lower(), whole_value=True)
 
-    def _check_decoded(self, found: list[tuple[Original, Patterns]]) -> None:
+    def _check_decoded(self, searched: Searched, found: Found) -> None:
         """Names in text that is not plain ASCII, read in every character set of the instance."""
-        odd = [value for value in [*self._free, *map(unquote_to_bytes, self._urls)] if _is_odd(value)]
-        for value in odd:
-            for hay in _readings(value, tuple(self._character_sets)):
+        character_sets = tuple(self.character_sets if self._settled is None else self._settled.character_sets)
+        for value in searched.odd:
+            for hay in _readings(value, character_sets):
                 for original, patterns in found:
-                    if any(_is_word(hay, at, text) for text in patterns.text for at in _all(hay, text)):
+                    if any(is_word(hay, at, text) for text in patterns.text for at in places(hay, text)):
                         self._hit(original, value.strip(PADDING).lower(), whole_value=True)
 
-    def _search(self, hay: bytes, binary: bool, found: list[tuple[Original, Patterns]], least: int = 0) -> None:
-        if not hay:
-            return
-        wide = UTF_16_TEXT in hay.translate(UTF_16)
-        for original, patterns in found:
+    def _search(self, hay: bytes, binary: bool, found: Found, wide: bool, least: int = 0) -> None:
+        for original, patterns in found if hay else ():
             for plain in (patterns.plain, patterns.dated if patterns.year in hay else ()):
                 for pattern in plain:
                     if (
                         pattern in hay
                         and len(pattern) >= least
-                        and any(_is_token(hay, at, pattern, original[0], binary) for at in _all(hay, pattern))
+                        and any(is_token(hay, at, pattern, original[0], binary) for at in places(hay, pattern))
                     ):
                         self._hit(original, pattern)
             for pattern in patterns.wide:
@@ -225,11 +236,11 @@ class Gate:
             if not pattern.isascii():
                 continue
             spread = b"\0".join(pattern[at : at + 1] for at in range(len(pattern)))
-            for at in _all(hay, spread):
+            for at in places(hay, spread):
                 before = hay[at - 2 : at - 1] if hay[at - 1 : at] == b"\0" and at >= 2 else b""
                 end = at + len(spread)
                 behind = hay[end + 1 : end + 2] if hay[end : end + 1] == b"\0" else b""
-                if _is_token(before + pattern + behind, len(before), pattern, original[0], False):
+                if is_token(before + pattern + behind, len(before), pattern, original[0], False):
                     self._hit(original, pattern)
 
     def _hit(self, original: Original, pattern: bytes, whole_value: bool = False) -> None:
@@ -250,41 +261,10 @@ class Gate:
         raise Doubt(Reason.RESIDUE, place((tag,)) + where)
 
 
-UTF_16_TEXT = b"a\0a\0a"
-
-
-def _all(hay: Any, pattern: Any) -> Iterator[int]:
-    """Where bytes or text stand in bytes or text."""
-    at = hay.find(pattern)
-    while at >= 0:
-        yield at
-        at = hay.find(pattern, at + 1)
-
-
-def _swapped(words: bytes) -> bytes:
-    """16 bit words in the other byte order."""
-    swapped = bytearray(words)
-    swapped[0::2], swapped[1::2] = words[1::2], words[0::2]
-    return bytes(swapped)
-
-
-def _runs(data: bytes) -> list[bytes]:
-    """The runs of what texts are written with."""
-    found = []
-    written = data.translate(RUNS)
-    at = written.find(SHORTEST_RUN)
-    while at >= 0:
-        end = written.find(0, at)
-        end = len(data) if end < 0 else end
-        run = data[at:end]
-        if run != USUAL_CODES or data[at - 1 : end + 1] != b"*" + run + b":":
-            found.append(run)
-        at = written.find(SHORTEST_RUN, end)
-    return found
-
-
-def _is_odd(value: bytes) -> bool:
-    return not value.isascii() or b"\x1b" in value
+def crosses(patterns: Patterns) -> bool:
+    """Whether a pattern has what stands between values, so that it may be found across two of them."""
+    every = (patterns.plain, patterns.dated, patterns.wide, patterns.short, patterns.squeezed)
+    return any(SEPARATOR in pattern for each in every for pattern in each)
 
 
 def _readings(value: bytes, character_sets: Sequence[bytes]) -> set[str]:
@@ -297,50 +277,6 @@ def _readings(value: bytes, character_sets: Sequence[bytes]) -> set[str]:
             continue
         found |= {folded(text), spelt_out(text)}
     return found
-
-
-def _is_word(hay: str, at: int, text: str) -> bool:
-    """The same as `_is_token` for decoded text; in scripts without spaces every place counts."""
-    if is_ideographic(text) or len(text) >= INSIDE_WORDS:
-        return True
-    before, behind = hay[at - 1 : at] if at else "", hay[at + len(text) : at + len(text) + 1]
-    return not (before.isalpha() or behind.isalpha())
-
-
-def _is_number(hay: bytes, at: int, pattern: bytes) -> bool:
-    """Whether digits at the edges do not go on."""
-    end = at + len(pattern)
-    before, behind = hay[at - 1 : at] if at else b"", hay[end : end + 1]
-    return not (pattern[:1].isdigit() and before.isdigit()) and not (pattern[-1:].isdigit() and behind.isdigit())
-
-
-def _is_token(hay: bytes, at: int, pattern: bytes, kind: Needle, binary: bool) -> bool:
-    """Whether what was found stands for itself, and is not part of a longer word or number."""
-    end = at + len(pattern)
-    before = hay[at - 1] if at else 0
-    behind = hay[end] if end < len(hay) else 0
-    first, last = pattern[0], pattern[-1]
-    if kind is Needle.UID and len(pattern) < SHORT_UID and before == DOT and at > 1 and hay[at - 2] in DIGITS:
-        return False
-    if first in DIGITS and before in DIGITS and not _zeros_only(hay, at):
-        return False
-    if last in DIGITS and behind in DIGITS:
-        return False
-    closed = LETTERS if len(pattern) > ALONE else ALPHANUMERIC
-    if len(pattern) < INSIDE_WORDS and (
-        (first in LETTERS and before in closed) or (last in LETTERS and behind in closed)
-    ):
-        return False
-    return not (binary and len(pattern) < SHORT_IN_BINARY and (before > 0x7F or behind > 0x7F))
-
-
-def _zeros_only(hay: bytes, at: int) -> bool:
-    """Whether all digits directly in front are zeros that fill a number up."""
-    while at and hay[at - 1] in DIGITS:
-        at -= 1
-        if hay[at] != 0x30:
-            return False
-    return True
 
 
 def _is_term(tag: int, vr: int, value: bytes, pattern: bytes) -> bool:

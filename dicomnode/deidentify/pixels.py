@@ -26,6 +26,8 @@ SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, BITS = (
     0x00280011,
     0x00280100,
 )
+IMAGE_ATTRIBUTES = frozenset([SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, BITS])
+"""On these it hangs how long pixel data must be."""
 FLOAT_BITS = {0x7FE00008: 32, 0x7FE00009: 64}
 SUBSAMPLED = {"YBR_FULL_422": 16, "YBR_PARTIAL_422": 16, "YBR_PARTIAL_420": 12}
 """Bits per pixel of three samples of 8 bits each (PS3.3 C.7.6.3.1.2)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from struct import Struct
 
 from dicomnode.deidentify import values
@@ -24,7 +25,7 @@ SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 MOST_SHORT = 0xFFFE
 
 
-def key_uid(data: bytes, elements: list[Element], tag: int) -> str:
+def key_uid(data: bytes, elements: Sequence[Element], tag: int) -> str:
     """A UID that an instance must have (PS3.5 section 9); raises Doubt(MISSING_UID, BAD_UID)."""
     element = find(elements, tag)
     text = text_of(data, elements, tag)

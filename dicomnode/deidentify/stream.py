@@ -13,8 +13,9 @@ from dicomnode.deidentify.encoded import Element, Reader, Short, place
 from dicomnode.deidentify.fragments import Fragments
 from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.pseudonyms import Pseudonyms
+from dicomnode.deidentify.subject import read_originals
 from dicomnode.deidentify.syntaxes import Form
-from dicomnode.deidentify.treatment import Treatment, read_originals
+from dicomnode.deidentify.treatment import Treatment
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, Doubt, Originals, Reason, Received
 
@@ -187,7 +188,7 @@ class CleanStream:
         head = bytes(memoryview(self._held)[: split.value])
         parts = self._treatment.head(head, self._elements)
         parts.append(head[self._position :])
-        self.originals = self._treatment.originals
+        self.originals = self._treatment.subject.originals
         self._fragments = check_pixels(head, self._elements, split, self._treatment, self._form)
         self._treatment.gate.check()
         self._cleaned = describe(self._treatment, self._form)

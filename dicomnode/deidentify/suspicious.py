@@ -36,21 +36,21 @@ class SuspiciousPixels:
 
     rules: tuple[Rule, ...] = ()
     accepted: frozenset[str] = frozenset()
-    _asked: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    asked: tuple[int, ...] = field(init=False, repr=False, compare=False)
     _memo: dict[tuple[bytes | str | None, ...], str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         tags = {test.tag for rule in self.rules for condition in rule.conditions for test in condition}
-        object.__setattr__(self, "_asked", tuple(sorted(tags - {conditions.SOP_CLASS})))
+        object.__setattr__(self, "asked", tuple(sorted(tags - {conditions.SOP_CLASS})))
 
     def judge(self, sop_class: str, data: Buffer, elements: Sequence[Element]) -> None:
         """Raises Doubt(SUSPICIOUS_PIXELS) for an instance with pixel data; `elements` are those in front of it."""
         if sop_class in self.accepted:
             return
-        key = (sop_class, *[value_of(data, elements, tag) for tag in self._asked])
+        key = (sop_class, *[value_of(data, elements, tag) for tag in self.asked])
         where = self._memo.get(key)
         if where is None:
-            where = self._where(dict(zip((conditions.SOP_CLASS, *self._asked), key, strict=True)))
+            where = self._where(dict(zip((conditions.SOP_CLASS, *self.asked), key, strict=True)))
             if len(self._memo) < MEMO:
                 self._memo[key] = where
         if where:

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from dicomnode.deidentify import content, dates, descriptors, rewrite, values
 from dicomnode.deidentify.concepts import concepts
 from dicomnode.deidentify.declaration import LONGITUDINAL, REMOVED, declared, digests_before, longitudinal
 from dicomnode.deidentify.encoded import PIXEL_TAGS, UN, Element, is_undefined, place, vr_code
-from dicomnode.deidentify.gate import Gate
-from dicomnode.deidentify.level import NO_STEPS, Level
-from dicomnode.deidentify.pixels import find, text_of, value_of
+from dicomnode.deidentify.gate import Gate, Settled, nothing
+from dicomnode.deidentify.level import Level
+from dicomnode.deidentify.pixels import value_of
 from dicomnode.deidentify.plan import Action, Needle, Plan, Step
 from dicomnode.deidentify.pseudonyms import Pseudonyms
 from dicomnode.deidentify.remaining import walk
 from dicomnode.deidentify.standard import dictionary
-from dicomnode.deidentify.taken import note, note_item
-from dicomnode.deidentify.terms import MODALITIES
-from dicomnode.model import Buffer, Doubt, IdentityEntry, Originals, Reason, Received
+from dicomnode.deidentify.subject import NOBODY, identify, sibling
+from dicomnode.deidentify.taken import CHARACTER_SET, note, note_item
+from dicomnode.model import Doubt, IdentityEntry, Reason, Received
 
-SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
-CHARACTER_SET, MODALITY, PATIENT_ID = 0x00080005, 0x00080060, 0x00100020
 DATES = {vr_code(vr): vr for vr in ("DA", "TM", "DT")}
 LO = vr_code("LO")
 PADDING = b" \0"
+BEHIND_ALL = 1 << 32
 FIRST_PRIVATE_DATA = 0x1000
 NO_NEEDLE = Needle.NONE
 KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
@@ -45,41 +45,48 @@ CLEAN = Action.CLEAN
 
 
 class Treatment:
-    """Treats one instance; `head` first, then `tail`. Raises Doubt; `originals` are there once they could be read."""
+    """Treats one instance; `head` first, then `tail`. Raises Doubt."""
 
     def __init__(self, plan: Plan, pseudonyms: Pseudonyms, received: Received, implicit: bool) -> None:
-        self.originals: Originals | None = None
+        self.subject = NOBODY
         self.identity: dict[IdentityEntry, None] = {}
-        self.sop_class = self.sop_uid = self.series_uid = self.study_uid = self.patient = self.modality = ""
         self.gate = Gate(self._kept)
-        self._plan = plan
+        self.plan = plan
         self._pseudonyms = pseudonyms
-        self._received = received
+        self.received = received
         self._implicit = implicit
-        self._steps = NO_STEPS
-        self._character_set = b""
+        self._own: tuple[tuple[int, bytes], ...] = ()
         self._character_sets: set[bytes] = set()
-        self._patient_hash = ""
-        self._days = 0
-        self._known = descriptors.NOTHING
         self._treated: list[tuple[bytes, Sequence[Element]]] = []
 
     def head(self, data: bytes, elements: list[Element]) -> list[bytes]:
         """The clean elements before the pixel data, the declaration of what was done among them."""
-        self._identify(data, elements)
-        self._character_set = self._checked(value_of(data, elements, CHARACTER_SET) or b"", ())
-        if self._plan.cleaner is not None:
-            self._known = descriptors.known_in(data, elements, self._steps, self._character_set)
-        first, second = bisect_left(elements, (REMOVED,)), bisect_left(elements, (LONGITUDINAL,))
-        out: list[bytes] = []
+        self.subject = identify(self.plan, self._pseudonyms, self.received, data, elements)
+        character_set = self._checked(self.subject.character_set, ())
+        if self.plan.cleaner is not None:
+            known = descriptors.known_in(data, elements, self.subject.steps, character_set)
+            self.subject = replace(self.subject, known=known)
+        self.declare(data, elements)
+        return self.portion(data, elements)
+
+    def declare(self, data: bytes, elements: list[Element]) -> None:
+        """Make what this de-identification adds, behind what was declared before."""
         for digest in digests_before(data, elements):
             self.gate.keep[LO](digest)
-        written = declared(self._plan, data, elements, self._implicit), longitudinal(self._plan, self._implicit)
-        for begin, end, own in ((0, first, written[0]), (first, second, written[1])):
-            self._top_level(data, elements[begin:end], out)
-            out.append(own)
-        self._top_level(data, elements[second:], out)
-        self.modality = self._sent_modality(data, elements)
+        written = declared(self.plan, data, elements, self._implicit), longitudinal(self.plan, self._implicit)
+        self._own = ((REMOVED, written[0]), (LONGITUDINAL, written[1]))
+
+    def portion(self, data: bytes, elements: Sequence[Element], low: int = 0, high: int = BEHIND_ALL) -> list[bytes]:
+        """The clean elements of the tags from `low` to below `high`, among them what is declared."""
+        out: list[bytes] = []
+        begin = 0
+        for tag, own in self._own:
+            if low <= tag < high:
+                end = bisect_left(elements, (tag,))
+                self._top_level(data, elements[begin:end], out)
+                out.append(own)
+                begin = end
+        self._top_level(data, elements[begin:] if begin else elements, out)
         return out
 
     def tail(self, data: bytes, elements: list[Element]) -> list[bytes]:
@@ -88,51 +95,26 @@ class Treatment:
         self._top_level(data, elements, out)
         return out
 
+    def beside(self, received: Received, settled: Settled | None) -> Treatment:
+        """A treatment of parts of an instance of the same series; whatever its gate finds is a doubt."""
+        other = Treatment(self.plan, self._pseudonyms, received, self._implicit)
+        other.gate = Gate(nothing, settled)
+        other.subject, other._own = self.subject, self._own
+        if settled is None:
+            other._checked(self.subject.character_set, ())
+        else:
+            other._character_sets.update(settled.character_sets)
+        return other
+
+    def identify_sibling(self, data: bytes, elements: Sequence[Element]) -> None:
+        """Take the SOP Instance UID among these elements for that of the instance. Raises Doubt."""
+        self.subject = sibling(self.subject, self._pseudonyms, self.received, data, elements)
+
     def judge_pixels(self, tag: int, vr: int, data: bytes, elements: list[Element]) -> None:
         """Raises Doubt unless the plan keeps the pixel element as it is and does not suspect what it shows."""
-        if self._steps[tag << 16 | vr].action is not KEEP:
+        if self.subject.steps[tag << 16 | vr].action is not KEEP:
             raise Doubt(Reason.NOT_ACCEPTED, place((tag,)))
-        self._plan.pixels.judge(self.sop_class, data, elements)
-
-    # what the instance is
-
-    def _identify(self, data: bytes, elements: list[Element]) -> None:
-        study, series, instance = (rewrite.key_uid(data, elements, tag) for tag in (STUDY, SERIES, SOP_INSTANCE))
-        self.originals = Originals(study, series, instance)
-        self.sop_class = rewrite.key_uid(data, elements, SOP_CLASS)
-        for tag, found, said in (
-            (SOP_CLASS, self.sop_class, self._received.sop_class),
-            (SOP_INSTANCE, instance, self._received.sop_uid),
-        ):
-            if found != said.strip(" \0"):
-                raise Doubt(Reason.COMMAND_MISMATCH, place((tag,)))
-        if self._plan.refuses(self.sop_class):
-            raise Doubt(Reason.SOP_CLASS, place((SOP_CLASS,)))
-        self._steps = self._plan.for_class(self.sop_class)
-        self.study_uid, self.series_uid, self.sop_uid = (
-            self._sent_uid(elements, tag, uid)
-            for tag, uid in ((STUDY, study), (SERIES, series), (SOP_INSTANCE, instance))
-        )
-        self._identify_patient(data, elements, study)
-
-    def _identify_patient(self, data: bytes, elements: list[Element], study: str) -> None:
-        """Pseudonyms of the patient hang on the Patient ID; an empty or missing one is keyed by the study."""
-        character_set = value_of(data, elements, CHARACTER_SET) or b""
-        patient_id = rewrite.text(value_of(data, elements, PATIENT_ID) or b"", "LO", character_set, (PATIENT_ID,))
-        self._patient_hash = self._pseudonyms.patient(patient_id, study)
-        if self._plan.shift is not None:
-            unit, most = self._plan.shift.unit, self._plan.shift.most
-            self._days = self._pseudonyms.shift(patient_id, study, unit, most)
-        element = find(elements, PATIENT_ID)
-        kept = element is not None and self._steps[PATIENT_ID << 16 | element[1]].action is KEEP
-        self.patient = patient_id if kept else self._pseudonyms.render("patient_id", patient_id, self._patient_hash)
-
-    def _sent_uid(self, elements: list[Element], tag: int, original: str) -> str:
-        element = find(elements, tag)
-        action = self._steps[tag << 16 | element[1]].action if element else REMOVE
-        if action not in (KEEP, FORM, UID):
-            raise Doubt(Reason.NOT_ACCEPTED, place((tag,)))
-        return self._pseudonyms.uid(original) if action is UID else original
+        self.plan.pixels.judge(self.subject.sop_class, data, elements)
 
     def _checked(self, character_set: bytes, path: tuple[int, ...]) -> bytes:
         """A Specific Character Set of which every term is defined; Doubt(CHARACTER_SET) otherwise."""
@@ -145,18 +127,12 @@ class Treatment:
             self.gate.character_set(character_set)
         return character_set
 
-    def _sent_modality(self, data: bytes, elements: list[Element]) -> str:
-        element = find(elements, MODALITY)
-        kept = element is not None and self._steps[MODALITY << 16 | element[1]].action in (KEEP, FORM)
-        modality = text_of(data, elements, MODALITY) if kept else ""
-        return modality if modality in MODALITIES else ""
-
     # the elements
 
-    def _top_level(self, data: bytes, elements: list[Element], out: list[bytes]) -> None:
+    def _top_level(self, data: bytes, elements: Sequence[Element], out: list[bytes]) -> None:
         self._treated.append((data, elements))
         if elements:
-            level = Level(data, self._steps, self._character_set, self._implicit, ())
+            level = Level(data, self.subject.steps, self.subject.character_set, self._implicit, ())
             self._level(level, elements[0][2], elements[-1][4], elements, out)
 
     def _level(self, level: Level, begin: int, end: int, elements: Sequence[Element], out: list[bytes]) -> bool:
@@ -231,7 +207,7 @@ class Treatment:
     def _content(self, level: Level, element: Element) -> list[bytes] | None:
         """Content items, of which some go; when none stays, the sequence goes too, where the IOD allows that."""
         tag, _, _, _, _, items = element
-        tree = level.tree.within(level.data, element, concepts(self._plan.options))
+        tree = level.tree.within(level.data, element, concepts(self.plan.options))
         inside = level.steps.inside(tag)
         for item in items or ():
             if tree.goes(item[0]):
@@ -289,7 +265,7 @@ class Treatment:
         if action is AGE:
             sent: bytes | None = values.capped_ages(raw)
         else:
-            sent = dates.moved(raw, DATES.get(vr) or dictionary.vr_of(tag), self._days)
+            sent = dates.moved(raw, DATES.get(vr) or dictionary.vr_of(tag), self.subject.days)
         if sent is None or stop - start & 1:
             raise Doubt(Reason.BAD_DATE if sent is None else Reason.UNREADABLE, place((*level.path, tag)))
         if sent == raw.rstrip(PADDING):
@@ -311,10 +287,10 @@ class Treatment:
     def _described(self, level: Level, element: Element, step: Step) -> list[bytes] | None:
         """A description of which the words stay that cannot tell who it is about."""
         tag, vr, start, value, stop, _ = element
-        assert self._plan.cleaner is not None
+        assert self.plan.cleaner is not None
         raw = level.data[value:stop]
         kind = dictionary.vr_of(tag) if vr == UN else chr(vr >> 8) + chr(vr & 0xFF)
-        kept = descriptors.cleaned(raw, kind, level.character_set, self._plan.cleaner, self._known)
+        kept = descriptors.cleaned(raw, kind, level.character_set, self.plan.cleaner, self.subject.known)
         if stop - start & 1:
             raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
         if not kept and raw:
@@ -325,8 +301,8 @@ class Treatment:
 
     def _private(self, level: Level, element: Element, elements: Sequence[Element], step: Step) -> list[bytes] | None:
         """A private element: it stays where the plan knows it as safe, with the creator of its block."""
-        assert self._plan.safe is not None
-        found = self._plan.safe.step(level.data, elements, element)
+        assert self.plan.safe is not None
+        found = self.plan.safe.step(level.data, elements, element)
         if found is None:
             note(self.gate, level.data, element, step, level.steps, level.character_set)
             return []
@@ -358,7 +334,7 @@ class Treatment:
     def _pseudonym(self, level: Level, element: Element, step: Step) -> list[bytes]:
         """A pseudonym by the template. A name may be undecodable: its pseudonym does not depend on it."""
         tag, vr, _, value, stop, _ = element
-        assert self.originals is not None and step.attribute is not None
+        assert step.attribute is not None
         raw = level.data[value:stop]
         letters = chr(vr >> 8) + chr(vr & 0xFF) if vr != UN else dictionary.vr_of(tag)
         try:
@@ -367,9 +343,9 @@ class Treatment:
             if step.attribute != "patient_name":
                 raise
             original = raw.strip(PADDING).decode("latin-1")
-        digest = self._patient_hash
+        digest = self.subject.patient_hash
         if step.attribute == "patient_id":
-            digest = self._pseudonyms.patient(original, self.originals.study_uid)
+            digest = self._pseudonyms.patient(original, self.subject.originals.study_uid)
         sent = self._pseudonyms.render(step.attribute, original, digest)
         self._enter(step, original, sent)
         return rewrite.value(level.data, element, level.implicit, sent.encode("ascii"))
@@ -381,13 +357,4 @@ class Treatment:
     def _kept(self) -> Iterator[tuple[int, int, bytes]]:
         """Tag, VR and value of all that stays as it came."""
         for data, elements in self._treated:
-            yield from walk(data, elements, self._steps, self._plan)
-
-
-def read_originals(data: Buffer, elements: list[Element]) -> Originals | None:
-    """The instance's UIDs from what could be read of a data set, None when one is missing or no UID."""
-    try:
-        head = bytes(memoryview(data)[: elements[-1][4]]) if elements else b""
-        return Originals(*(rewrite.key_uid(head, elements, tag) for tag in (STUDY, SERIES, SOP_INSTANCE)))
-    except Doubt:
-        return None
+            yield from walk(data, elements, self.subject.steps, self.plan)

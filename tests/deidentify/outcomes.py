@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import images
@@ -53,7 +54,7 @@ def outcome(engine: Deidentifier, path: Path) -> Outcome:
         meta = read_meta(content)
         if meta.sop_class == DIRECTORY:
             return Outcome(path)
-        received = Received(ORIGIN, *_command(path, meta), meta.transfer_syntax)
+        received = Received(ORIGIN, *command(content, meta), meta.transfer_syntax)
         cleaned = engine.clean(received, memoryview(content)[meta.data_set :])
     except Doubt as doubt:
         return Outcome(path, doubt=doubt)
@@ -62,10 +63,11 @@ def outcome(engine: Deidentifier, path: Path) -> Outcome:
     return Outcome(path, b"".join([before, *map(bytes, pixels), after]), before + after)
 
 
-def _command(path: Path, meta: FileMeta) -> tuple[str, str]:
+def command(content: bytes, meta: FileMeta) -> tuple[str, str]:
+    """SOP Class and Instance UID of the data set, as a sender puts them into the command."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        source = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        source = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, force=True)
         return str(source.get("SOPClassUID", meta.sop_class)), str(source.get("SOPInstanceUID", meta.sop_uid))
 
 

@@ -1,0 +1,113 @@
+"""What the gate searches: every value that is passed on, by the way in which it is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from dicomnode.deidentify.encoded import OB, OW, UN, vr_code
+from dicomnode.deidentify.needles import PADDING, squeeze
+
+SEPARATOR = b"\n"
+"""Between values: no needle stands across it."""
+FREE_TEXT = tuple(map(vr_code, ("LO", "LT", "PN", "SH", "ST", "UC", "UT")))
+TEXT = tuple(map(vr_code, ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI")))
+BINARY = (
+    OB,
+    UN,
+    *map(vr_code, ("AT", "FD", "FL", "OD", "OF", "OL", "OV", "SL", "SQ", "SS", "SV", "UL", "US", "UV")),
+)
+UR = vr_code("UR")
+LEAST_IN_FRAMES = 6
+WRITTEN = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz .,-_/^=")
+RUNS = bytes(0x61 if code in WRITTEN else 0 for code in range(256))
+SHORTEST_RUN = b"a" * LEAST_IN_FRAMES
+USUAL_CODES = b"456789"
+"""Part of the Huffman tables that nearly every JPEG frame has: between * and :."""
+UTF_16 = bytes(0x61 if chr(byte).isalnum() and byte < 0x80 else min(byte, 1) for byte in range(256))
+UTF_16_TEXT = b"a\0a\0a"
+
+
+@dataclass(slots=True)
+class Searched:
+    """Values in the forms in which they are searched; `wide` tells of text, binary and swapped ones: UTF-16 in it."""
+
+    text: bytes
+    binary: bytes
+    swapped: bytes
+    squeezed: bytes
+    free: list[bytes]
+    whole: set[bytes]
+    odd: list[bytes]
+    wide: tuple[bool, bool, bool]
+
+
+class Hay:
+    """The values that are passed on; `keep[vr]` takes one."""
+
+    __slots__ = ("_blobs", "_free", "_texts", "_urls", "_words", "keep")
+
+    def __init__(self) -> None:
+        self._free: list[bytes] = []
+        self._texts: list[bytes] = []
+        self._urls: list[bytes] = []
+        self._blobs: list[bytes] = []
+        self._words: list[bytes] = []
+        self.keep: dict[int, Callable[[bytes], None]] = {
+            **dict.fromkeys(FREE_TEXT, self._free.append),
+            **dict.fromkeys(TEXT, self._texts.append),
+            **dict.fromkeys(BINARY, self._blobs.append),
+            UR: self._urls.append,
+            OW: self._words.append,
+        }
+
+    def searched(self) -> Searched:
+        """All of it, as it is searched."""
+        urls = [*self._urls, *map(unquote_to_bytes, self._urls)]
+        free = SEPARATOR.join([*self._free, *urls]).lower()
+        text = SEPARATOR.join([free, *self._texts]).lower()
+        binary = SEPARATOR.join([*self._blobs, *self._words]).lower()
+        swapped = SEPARATOR.join(map(_swapped, self._words)).lower()
+        odd = [value for value in [*self._free, *urls] if _is_odd(value)] if _is_odd(free) else []
+        wide = has_utf_16(text), has_utf_16(binary), has_utf_16(swapped)
+        return Searched(text, binary, swapped, squeeze(free), self._free, _whole(self._free), odd, wide)
+
+
+def has_utf_16(hay: bytes) -> bool:
+    """Whether there is ASCII with zeros between the characters."""
+    return bool(hay) and UTF_16_TEXT in hay.translate(UTF_16)
+
+
+def runs(data: bytes) -> list[bytes]:
+    """The runs of what texts are written with."""
+    found = []
+    written = data.translate(RUNS)
+    at = written.find(SHORTEST_RUN)
+    while at >= 0:
+        end = written.find(0, at)
+        end = len(data) if end < 0 else end
+        run = data[at:end]
+        if run != USUAL_CODES or data[at - 1 : end + 1] != b"*" + run + b":":
+            found.append(run)
+        at = written.find(SHORTEST_RUN, end)
+    return found
+
+
+def _whole(values: Iterable[bytes]) -> set[bytes]:
+    """Values as short needles are compared with them."""
+    whole = {value.strip(PADDING).lower() for value in values}
+    whole.update(part.strip(PADDING) for value in tuple(whole) if b"\\" in value for part in value.split(b"\\"))
+    return whole
+
+
+def _swapped(words: bytes) -> bytes:
+    """16 bit words in the other byte order."""
+    swapped = bytearray(words)
+    swapped[0::2], swapped[1::2] = words[1::2], words[0::2]
+    return bytes(swapped)
+
+
+def _is_odd(value: bytes) -> bool:
+    """Whether a text needs decoding to be read."""
+    return not value.isascii() or b"\x1b" in value
