@@ -21,11 +21,11 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from synthetic import ct, jpeg, numbered
 from test_oracle_random import CLASSES, OPTIONS, data_sets
 
-from dicomnode.cli.part10 import DIRECTORY, is_part10, read_meta
 from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.likeness import Likeness
 from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.series import MOST_SERIES
+from dicomnode.folders.part10 import DIRECTORY, is_part10, read_meta
 from dicomnode.model import Doubt, Reason, Received
 
 BUSY = f"{BASIC}options: [clean_descriptors, retain_safe_private, retain_longitudinal_modified_dates]\n"
