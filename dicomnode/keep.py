@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from blake3 import blake3
 from pydicom._uid_dict import UID_dictionary
 
 from dicomnode.deidentify import Cleaned, data_digest, received_digest
-from dicomnode.deidentify.digest import received_of
+from dicomnode.deidentify.digest import NO_PIXELS, content_digest, received_of
 from dicomnode.keys import base32, keyed_digest
 from dicomnode.model import Buffer, Doubt, IdentityEntry, Instance, Location, Originals, Reason, Received, Withheld
 from dicomnode.outbox import Outbox, Segment
 from dicomnode.quarantine import Quarantine
 from dicomnode.studies import Key
 from dicomnode.ways import Way
-
-NO_PIXELS = hashlib.sha256(b"").digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +82,29 @@ def describe(way: Way, received: Received, cleaned: Cleaned, digests: tuple[str,
 
 def digests(way: Way, cleaned: Cleaned) -> tuple[str, str]:
     """The keyed digest of what was received and the digest of what will be sent; pixels are hashed once."""
-    pixels = NO_PIXELS if cleaned.pixels is None else hashlib.sha256(cleaned.pixels).digest()
+    pixels = NO_PIXELS if cleaned.pixels is None else content_digest(cleaned.pixels)
     received = received_digest(way.keys.journal, cleaned.original_head, pixels, cleaned.original_tail)
     return received, data_digest(cleaned.before_pixels, pixels, cleaned.tail)
 
 
 def keep(leases: Leases, way: Way, received: Received, cleaned: Cleaned, at: float) -> Kept:
     """Append a clean instance to its study's segment; durable on return. Raises CannotKeep."""
-    instance = describe(way, received, cleaned, digests(way, cleaned), at)
-    segment = leases.take(received.origin.association, (way.project, instance.study_key))
+    study_key = way.keys.journal_key("study", cleaned.originals.study_uid)
+    record = leases.take(received.origin.association, (way.project, study_key)).begin()
     pixels = [] if cleaned.pixels is None else [cleaned.pixels]
-    pixel_offset = sum(map(len, cleaned.head)) if pixels else 0
-    location = segment.append(
-        instance,
-        cleaned.identity,
-        [*cleaned.head, *pixels, *cleaned.tail],
-        cleaned.data_set_offset,
-        pixel_offset=pixel_offset,
-        pixel_length=len(cleaned.pixels) if cleaned.pixels is not None else 0,
-    )
+    try:
+        record.write([*cleaned.head, *pixels, *cleaned.tail])
+        record.begin_sync()
+        instance = describe(way, received, cleaned, digests(way, cleaned), at)
+        location = record.finish(
+            instance,
+            cleaned.identity,
+            cleaned.data_set_offset,
+            pixel_offset=sum(map(len, cleaned.head)) if pixels else 0,
+            pixel_length=sum(map(len, pixels)),
+        )
+    finally:
+        record.void()
     return Kept(instance, location, cleaned.identity)
 
 
@@ -121,7 +123,7 @@ class Digest:
 
     def __init__(self, way: Way) -> None:
         self._key = way.keys.journal
-        self._total = hashlib.sha256()
+        self._total = blake3()
 
     def over(self, parts: Iterable[Buffer]) -> Iterator[Buffer]:
         """The same parts."""

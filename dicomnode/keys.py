@@ -8,6 +8,7 @@ import secrets
 from base64 import b32encode
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from dicomnode import disk
@@ -69,7 +70,13 @@ class ProjectKeys:
 
     def journal_key(self, kind: str, uid: str) -> str:
         """The key under which the journal knows an original UID (`kind`: study, series or instance)."""
-        return base32(keyed_digest(self.journal, kind, uid.encode())[:16])
+        return _journal_key(self.journal, kind, uid)
+
+
+@lru_cache(maxsize=1024)
+def _journal_key(key: bytes, kind: str, uid: str) -> str:
+    """The instances of a study share two of their three keys, and ask for the third more than once."""
+    return base32(keyed_digest(key, kind, uid.encode())[:16])
 
 
 def load_key(path: Path) -> ProjectKeys:

@@ -126,7 +126,7 @@ class IdentityEntry:
 class Instance:
     """What the journal knows of a clean instance; pseudonymous only.
 
-    Keys are base32 HMACs of original UIDs under the journal key; digests are hex SHA-256.
+    Keys are base32 HMACs of original UIDs under the journal key; digests are hex BLAKE3.
     """
 
     project: str

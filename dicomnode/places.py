@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import Hashable
 
 
 class Places:
@@ -65,40 +64,70 @@ class Places:
                 self.taken += count
                 turn.set_result(None)
 
-    @asynccontextmanager
-    async def place(self, count: int = 1) -> AsyncIterator[None]:
-        """Hold places for a while."""
-        await self.wait(count)
-        try:
-            yield
-        finally:
-            self.give(count)
+    def place(self, count: int = 1) -> Place:
+        """Enter it to hold so many places."""
+        return Place(self, count)
+
+
+class Place:
+    """Held between its entry and its exit."""
+
+    __slots__ = ("_count", "_places")
+
+    def __init__(self, places: Places, count: int) -> None:
+        self._places = places
+        self._count = count
+
+    async def __aenter__(self) -> None:
+        await self._places.wait(self._count)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._places.give(self._count)
 
 
 class Turns:
-    """Puts those who want the same key one after the other."""
+    """Puts those who want the same key one after the other, in the order in which they asked."""
 
     def __init__(self) -> None:
-        self._tails: dict[Hashable, asyncio.Future[None]] = {}
+        self._queues: dict[Hashable, deque[asyncio.Future[None]]] = {}  # by key that somebody has: who waits for it
 
-    @asynccontextmanager
-    async def turn(self, key: Hashable) -> AsyncIterator[None]:
-        """Hold the only turn for `key`."""
+    def turn(self, key: Hashable) -> Turn:
+        """Enter it to hold the only turn for `key`."""
+        return Turn(self._queues, key)
+
+
+class Turn:
+    """Held between its entry and its exit."""
+
+    __slots__ = ("_key", "_queues")
+
+    def __init__(self, queues: dict[Hashable, deque[asyncio.Future[None]]], key: Hashable) -> None:
+        self._queues = queues
+        self._key = key
+
+    async def __aenter__(self) -> None:
+        queue = self._queues.get(self._key)
+        if queue is None:
+            self._queues[self._key] = deque()
+            return
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        before = self._tails.get(key)
-        self._tails[key] = mine
-        mine.add_done_callback(lambda _: self._forget(key, mine))
+        queue.append(mine)
         try:
-            if before is not None:
-                await asyncio.shield(before)
-            yield
-        finally:
-            if before is not None and not before.done():
-                before.add_done_callback(lambda _: mine.set_result(None))
-            else:
-                mine.set_result(None)
+            await mine
+        except asyncio.CancelledError:
+            if mine.done() and not mine.cancelled():
+                self._pass_on()
+            raise
 
-    def _forget(self, key: Hashable, last: asyncio.Future[None]) -> None:
-        """A key is free only when the turn of the last one who wanted it is over, taken or not."""
-        if self._tails.get(key) is last:
-            del self._tails[key]
+    async def __aexit__(self, *error: object) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """To the next who still waits; when nobody does, the key is free."""
+        queue = self._queues[self._key]
+        while queue:
+            following = queue.popleft()
+            if not following.done():
+                following.set_result(None)
+                return
+        del self._queues[self._key]

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from dicomnode import disk
-from dicomnode.deidentify.digest import NO_PIXELS, received_of, sha256
+from dicomnode.deidentify.digest import NO_PIXELS, content_digest, received_of
 from dicomnode.errors import CannotKeep, KeyFileError, SealBroken
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, Origin, Reason, Received, Withheld
@@ -153,7 +153,7 @@ class Quarantine:
         with closing(chunks):
             if withheld.received_digest:
                 return withheld
-            digest = received_of(self._keys[project].journal, sha256(chunks), NO_PIXELS, NO_PIXELS)
+            digest = received_of(self._keys[project].journal, content_digest(chunks), NO_PIXELS, NO_PIXELS)
         return replace(withheld, received_digest=digest)
 
     def read(self, project: str, quarantine: str) -> tuple[Withheld, Received, Generator[bytes, None, None]]:

@@ -3,13 +3,12 @@
 All integers are little endian. Header (32 bytes): magic, version, lengths of the description, the
 sealed part and the Part 10 bytes. The description is JSON: the Instance, the digest of the preamble
 and file meta, and where data set and pixel value lie. Trailer (48 bytes): magic, length of the
-record, SHA-256 of header, description and sealed part. The Part 10 bytes are verified through the
+record, BLAKE3 digest of header, description and sealed part. The Part 10 bytes are verified through the
 two digests in the description, so a record counts only when every byte of it is there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from operator import attrgetter
+
+from blake3 import blake3
 
 from dicomnode import disk, sealing
 from dicomnode.errors import KeyFileError, SealBroken, StoreDamaged
@@ -79,7 +80,7 @@ def compose(
             **dict(zip(_FIELDS, _values(instance), strict=True)),
             "key_id": keys.key_id,
             "seal_id": keys.seal_id,
-            "front_digest": hashlib.sha256(front).hexdigest(),
+            "front_digest": blake3(front).hexdigest(),
             "data_set_offset": shape.data_set_offset,
             "pixel_offset": shape.pixel_offset,
             "pixel_length": shape.pixel_length,
@@ -88,7 +89,7 @@ def compose(
     lines = _encode([(entry.attribute, entry.original, entry.cleaned) for entry in identity])
     sealed = sealing.seal(keys.seal, LABEL, lines.encode("utf-8", "surrogatepass"), description)
     header = HEADER.pack(HEADER_MAGIC, VERSION, 0, len(description), len(sealed), 0, shape.length)
-    digest = hashlib.sha256(header + description + sealed).digest()
+    digest = blake3(header + description + sealed).digest()
     length = HEADER.size + shape.length + len(description) + len(sealed) + TRAILER.size
     return header, b"".join((description, sealed, TRAILER.pack(TRAILER_MAGIC, length, digest)))
 
@@ -129,7 +130,7 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     magic, length, digest = TRAILER.unpack(tail[-TRAILER.size :])
     if (magic, length) != (TRAILER_MAGIC, HEADER.size + data_length + tail_length):
         return None
-    if digest != hashlib.sha256(header + description + sealed).digest():
+    if digest != blake3(header + description + sealed).digest():
         return None
     told = json.loads(description)
     shape = Shape(data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
@@ -222,12 +223,12 @@ def _data_is_whole(fd: int, at: int, shape: Shape, told: dict[str, str]) -> bool
         return False
     runs = shape.runs()
     front, before, pixels, after = (_hash(fd, at + first, at + end) for first, end in pairwise(runs))
-    data = hashlib.sha256(before + pixels + after).hexdigest()
+    data = blake3(before + pixels + after).hexdigest()
     return (front.hex(), data) == (told["front_digest"], told["data_digest"])
 
 
 def _hash(fd: int, first: int, end: int) -> bytes:
-    digest = hashlib.sha256()
+    digest = blake3()
     while first < end:
         chunk = disk.read(fd, min(READ_BYTES, end - first), first)
         if not chunk:

@@ -1,4 +1,4 @@
-"""A segment: one append-only file of records, and the two ways to add one to it."""
+"""A segment: one append-only file of records, and how one is added to it."""
 
 from __future__ import annotations
 
@@ -38,30 +38,8 @@ class Segment:
         """False after an I/O error that leaves the file in doubt: give it back and lease another."""
         return self._usable
 
-    def append(
-        self,
-        instance: Instance,
-        identity: Sequence[IdentityEntry],
-        parts: Sequence[Buffer],
-        data_set_offset: int,
-        pixel_offset: int = 0,
-        pixel_length: int = 0,
-    ) -> Location:
-        """Append one record and sync it; offsets are relative to the Part 10 bytes in `parts`.
-
-        Raises CannotKeep; the record then does not exist.
-        """
-        shape = Shape(sum(len(part) for part in parts), data_set_offset, pixel_offset, pixel_length)
-        front = _first(parts, data_set_offset)
-        header, tail = records.compose(self._keys, instance, identity, front, shape)
-        with self._lock:
-            fd = self._writable()
-            with self._cut_back_on_error():
-                disk.write(fd, [header, *parts, tail], self.end)
-            return self._add(fd, shape, len(tail))
-
     def begin(self) -> RecordWriter:
-        """Start a record whose bytes come bit by bit; nothing else can be appended until it is finished or void."""
+        """Start a record; nothing else can be appended until it is finished or void."""
         with self._lock:
             self._writer = RecordWriter(self, self._writable())
             return self._writer
@@ -124,7 +102,7 @@ class Segment:
 
 
 class RecordWriter:
-    """A record that is written as its bytes come; it counts only after finish()."""
+    """A record that is written as its bytes come; it counts only after finish(). Offsets are in its Part 10 bytes."""
 
     def __init__(self, segment: Segment, fd: int) -> None:
         self._segment = segment
@@ -168,6 +146,10 @@ class RecordWriter:
         if self._segment._writer is self:
             self._segment._drop_writer()
 
+    def begin_sync(self) -> None:
+        """What was written may go to the disk while the rest is made ready."""
+        disk.begin_sync(self._fd, self._start, self.length)
+
     @contextmanager
     def _going(self) -> Iterator[None]:
         with self._segment._lock:
@@ -177,15 +159,3 @@ class RecordWriter:
 
     def _read(self, offset: int, length: int) -> bytes:
         return disk.read(self._fd, max(0, min(length, self.length - offset)), self._start + offset)
-
-
-def _first(parts: Sequence[Buffer], length: int) -> bytes:
-    """The first `length` bytes of all parts together."""
-    if parts and len(parts[0]) >= length:
-        return bytes(memoryview(parts[0])[:length])
-    first = bytearray()
-    for part in parts:
-        if len(first) == length:
-            break
-        first += memoryview(part)[: length - len(first)]
-    return bytes(first)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass
+
+from blake3 import blake3
 
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import IdentityEntry, Instance, Location, Origin, Reason, Received, Withheld
@@ -15,8 +16,8 @@ OTHER_KEYS = ProjectKeys.derive(b"\x22" * 32)
 FRONT = bytes(128) + b"DICM" + b"file meta"
 
 
-def sha(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+def digest_of(data: bytes) -> bytes:
+    return blake3(data).digest()
 
 
 def instance(
@@ -85,9 +86,12 @@ class Clean:
         return b"".join(self.parts)
 
     def append_to(self, segment: Segment) -> Location:
-        return segment.append(
-            self.instance, self.identity, self.parts, len(FRONT), self.pixel_offset, self.pixel_length
-        )
+        record = segment.begin()
+        try:
+            record.write(self.parts)
+            return record.finish(self.instance, self.identity, len(FRONT), self.pixel_offset, self.pixel_length)
+        finally:
+            record.void()
 
 
 def clean(number: int = 0, *, pixels: int = 600, study: str = "studya", project: str = "trial") -> Clean:
@@ -96,7 +100,7 @@ def clean(number: int = 0, *, pixels: int = 600, study: str = "studya", project:
     before, value, after = draw.randbytes(40 + number % 7), draw.randbytes(pixels), draw.randbytes(number % 5)
     if not pixels:
         before, after = before + after, b""
-    digest = sha(sha(before) + sha(value) + sha(after)).hex()
+    digest = digest_of(digest_of(before) + digest_of(value) + digest_of(after)).hex()
     entry = IdentityEntry("PatientID", f"original-{number}", f"cleaned-{number}")
     name = IdentityEntry("PatientName", "Müller^\udcff", "ANON")
     parts = (FRONT, before, value, after) if pixels else (FRONT, before)

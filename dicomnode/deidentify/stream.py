@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import Enum
+
+from blake3 import blake3
 
 from dicomnode.deidentify import digest, syntaxes
 from dicomnode.deidentify.cleaned import Cleaned, Split, check_pixels, clean_tail, clean_whole, describe, show, split_at
@@ -66,7 +67,7 @@ class CleanStream:
         self._form: Form | None = None
         self._treatment: Treatment | None = None
         self._inflater: Inflater | None = None
-        self._pixel_hash = hashlib.sha256()
+        self._pixel_hash = blake3()
         self._before_hash = b""
         self._cleaned: Cleaned | None = None
 
@@ -193,7 +194,7 @@ class CleanStream:
         self._treatment.gate.check()
         self._cleaned = describe(self._treatment, self._form)
         before = b"".join(parts)
-        self._before_hash = digest.sha256(before)
+        self._before_hash = digest.content_digest(before)
         out += [*self._cleaned.head, before]
         self.pixels_at = self._cleaned.data_set_offset + len(before)
         self._left = split.length
@@ -240,9 +241,9 @@ class CleanStream:
         pixels = self._pixel_hash.digest()
         rest = b"" if self._inflater else self._tail
         self.received_digest = digest.received_of(
-            self._keys.journal, digest.sha256(self.original_head), pixels, digest.sha256(rest)
+            self._keys.journal, digest.content_digest(self.original_head), pixels, digest.content_digest(rest)
         )
-        self.data_digest = digest.data_of(self._before_hash, pixels, digest.sha256(tail))
+        self.data_digest = digest.data_of(self._before_hash, pixels, digest.content_digest(tail))
         self._cleaned.identity = tuple(self._treatment.identity)
         self._cleaned.head = []
         return list(tail), self._cleaned
@@ -254,7 +255,7 @@ class CleanStream:
         data = bytes(self._compressed if self._inflater else self._held)
         cleaned = clean_whole(self._treatment, data, self._form, self._elements)
         self.originals = cleaned.originals
-        pixels = digest.sha256(cleaned.pixels or b"")
+        pixels = digest.content_digest(cleaned.pixels or b"")
         self.pixels_at = sum(map(len, cleaned.head))
         self.pixels_length = len(cleaned.pixels or b"")
         self.received_digest = digest.received_digest(

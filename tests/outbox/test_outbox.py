@@ -440,8 +440,11 @@ def test_names_that_leave_the_directory_are_refused(tmp_path: Path, name: str) -
 def test_offsets_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
     segment = outbox(tmp_path).lease("trial", "studya")
     case = CASES[0]
+    record = segment.begin()
+    record.write(case.parts)
     with pytest.raises(ValueError, match="offsets"):
-        segment.append(case.instance, case.identity, case.parts, len(FRONT), 10, 5)
+        record.finish(case.instance, case.identity, len(FRONT), 10, 5)
+    record.void()
     assert (tmp_path / segment.name).stat().st_size == 0
 
 
@@ -515,10 +518,12 @@ def test_a_lease_that_goes_on_after_its_end_damages_nothing(tmp_path: Path) -> N
     assert recover(tmp_path) == [as_recovered(CASES[0], kept), as_recovered(case, last)]
 
 
-def test_two_threads_on_one_segment_take_turns(tmp_path: Path) -> None:
+def test_only_one_record_of_a_segment_is_written_at_a_time(tmp_path: Path) -> None:
     segment = outbox(tmp_path).lease("trial", "studya")
-    with ThreadPoolExecutor(4) as pool:
-        cases = [clean(number, pixels=5000) for number in range(60)]
-        locations = list(pool.map(lambda case: case.append_to(segment), cases))
-    found = {record.location: record for record in recover(tmp_path)}
-    assert found == {location: as_recovered(case, location) for case, location in zip(cases, locations, strict=True)}
+    case = clean(1, pixels=5000)
+    record = segment.begin()
+    record.write(case.parts)
+    with pytest.raises(RuntimeError, match="still being written"):
+        segment.begin()
+    location = record.finish(case.instance, case.identity, len(FRONT), case.pixel_offset, case.pixel_length)
+    assert [record.location for record in recover(tmp_path)] == [location]
