@@ -16,7 +16,7 @@ import click
 from dicomnode import __version__
 from dicomnode.errors import ConfigError, DicomnodeError, RulesError
 
-COMMANDS = ("serve", "check", "retrieve", "studies", "quarantine", "deidentify", "rules", "demo")
+COMMANDS = ("serve", "check", "retrieve", "studies", "quarantine", "deidentify", "identifiers", "rules", "demo")
 DONE, NO, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
