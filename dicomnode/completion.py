@@ -19,7 +19,8 @@ from dicomnode.model import Delivery, DeliveryState, Event, Study, StudyState
 from dicomnode.outbox import Outbox
 from dicomnode.places import Turns
 from dicomnode.store.journal import Journal
-from dicomnode.studies import Fact, Key, OpenStudies, SourceAnswer, after, amends, judge
+from dicomnode.studies import Fact, Gap, Inquiry, Key, OpenStudies, SourceAnswer, after, amends, judge
+from dicomnode.verify import Verifier
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ LOOK_EVERY = 0.2  # seconds between looks for quiet studies
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
 ENDED_STATES = SENT_STATES | {DeliveryState.FAILED, DeliveryState.HELD}
 STATE_EVENTS = frozenset(f"study-{state}" for state in StudyState)
+UNJUDGED = frozenset({StudyState.RECEIVING, StudyState.INCOMPLETE})
 ENDED = frozenset({StudyState.FORWARDED, StudyState.CONFIRMED, StudyState.FAILED, StudyState.WITHHELD})
 
 
@@ -43,6 +45,7 @@ class Completion:
         open_studies: OpenStudies,
         journal: Journal,
         outbox: Outbox,
+        verifier: Verifier,
         *,
         keep_segments: bool,
     ) -> None:
@@ -50,18 +53,27 @@ class Completion:
         self._open = open_studies
         self._journal = journal
         self._outbox = outbox
+        self._verifier = verifier
         self._keep_segments = keep_segments
         self._turns = Turns()
         self._tasks: set[asyncio.Task[None]] = set()
         self._delivered: dict[Key, float] = {}  # studies to delete, and when to try
         self.forwarders: dict[str, Forwarder] = {}
-        self.answers: dict[Key, SourceAnswer] = {}
+        self.answers: dict[Key, Inquiry] = {}  # what a retrieval has learnt already
+        self._judging: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Look for quiet studies until cancelled."""
+        try:
+            await self._look()
+        finally:
+            for task in self._judging.values():
+                task.cancel()
+
+    async def _look(self) -> None:
         while True:
             for key in self._open.due(time.monotonic()):
-                await self._without_trouble(self.judge(key))
+                self._begin_judging(key)
             for key in [key for key, at in self._delivered.items() if at <= time.monotonic()]:
                 await self._without_trouble(self._sweep(key))
             await asyncio.sleep(LOOK_EVERY)
@@ -92,34 +104,74 @@ class Completion:
         )
         self._start(lambda: self._follow((delivery.project, delivery.study_key)))
 
-    async def judge(self, key: Key) -> None:
-        """Decide whether the study is complete, from what is held and what the source says."""
-        async with self._turns.turn(key):
-            # Closed before its instances are counted: one that arrives meanwhile opens the study again.
-            self._open.close(key)
-            try:
-                await self._judge(key)
-            except BaseException:
-                self._open.arrived(key, None, max(self._ways[key[0]].quiet, TROUBLED), time.monotonic())
-                raise
+    def _begin_judging(self, key: Key) -> None:
+        """A source may take its time: each study is judged beside the others."""
+        self._open.move_started(key, self._ways[key[0]].quiet, time.monotonic())
+        task = asyncio.get_running_loop().create_task(self._without_trouble(self._judge_held(key)))
+        self._judging[key] = task
+        task.add_done_callback(lambda task: self._judging.pop(key) if self._judging.get(key) is task else None)
 
-    async def _judge(self, key: Key) -> None:
+    async def judge(self, key: Key) -> None:
+        """Have the source asked and what is missing fetched, then decide whether the study is complete."""
+        self._open.move_started(key, self._ways[key[0]].quiet, time.monotonic())
+        await self._judge_held(key)
+
+    async def _judge_held(self, key: Key) -> None:
+        """The same for a study that is held open, so that nobody else judges it meanwhile."""
+        known = self.answers.pop(key, None)
+        try:
+            inquiry = await self._inquire(key, known)
+            if inquiry is None:
+                if known is not None:
+                    self.answers[key] = known
+                return
+            async with self._turns.turn(key):
+                # Closed before its instances are counted: one that arrives meanwhile opens the study again.
+                self._open.close(key)
+                await self._judge(key, inquiry)
+        except (DicomnodeError, OSError):
+            self._open.arrived(key, None, max(self._ways[key[0]].quiet, TROUBLED), time.monotonic())
+            raise
+        finally:
+            self._open.move_ended(key, time.monotonic())
+
+    async def _inquire(self, key: Key, known: Inquiry | None) -> Inquiry | None:
+        """What the source says; a study that has ended, or that a person decided about, is not asked about."""
         await asyncio.wrap_future(self._journal.flush())
+        study = await asyncio.to_thread(self._journal.get_study, *key)
+        if study is None or study.state not in UNJUDGED:
+            return known or Inquiry(over=True)
+        return await self._verifier.inquire(key, known)
+
+    async def _judge(self, key: Key, inquiry: Inquiry) -> None:
+        here = await self._verifier.here(key)
         study = await asyncio.to_thread(self._journal.get_study, *key)
         if study is None:
             return
-        held, withheld = await asyncio.to_thread(self._journal.instance_keys, *key)
         if study.state in ENDED and await asyncio.to_thread(self._has_unsent, key):
             await self._pass(study, Fact.ARRIVED)
             study = await self._fresh(study)
-        answer = self.answers.pop(key, None)
-        if answer is None and study.expected is not None:
-            answer = SourceAnswer(count=study.expected)
-        lost = frozenset(await asyncio.to_thread(self._journal.lost, *key))
-        verdict = judge(frozenset(held), frozenset(withheld), self._ways[key[0]].quiet, answer, lost)
+        if inquiry.answer is None and study.expected is not None:
+            inquiry = replace(inquiry, answer=SourceAnswer(count=study.expected))
+        verdict = judge(here, self._ways[key[0]].quiet, inquiry)
+        study = await self._note_gap(study, verdict.gap)
         state = await self._pass(study, verdict.fact, evidence=verdict.evidence, expected=verdict.expected)
+        if state is StudyState.INCOMPLETE and verdict.fact is Fact.MISSING:
+            state = await self._let_go(await self._fresh(study))
         if state is StudyState.COMPLETE:
             await self._hand_over(await self._fresh(study))
+
+    async def _note_gap(self, study: Study, gap: Gap) -> Study:
+        key = (study.project, study.study_key)
+        if study.missing or gap.count:
+            await asyncio.wrap_future(self._journal.lacks(*key, gap))
+        return replace(study, missing=gap.count)
+
+    async def _let_go(self, study: Study) -> StudyState:
+        """An incomplete study goes, marked, where its project says so and there is something to send."""
+        if not self._ways[study.project].incomplete_go or not study.stored:
+            return study.state
+        return await self._pass(study, Fact.LET_GO, evidence=f"{study.evidence}, sent as it is")
 
     async def _pass(
         self, study: Study, fact: Fact, *, evidence: str | None = None, expected: int | None = None
@@ -160,9 +212,12 @@ class Completion:
             for forwarder in self.forwarders.values():
                 forwarder.drop(key)
                 forwarder.hurry()
+            if key in self._judging:
+                self._judging[key].cancel()
             self._open.close(key)
             if fact is Fact.RETRY:
                 await asyncio.wrap_future(self._journal.forget_refusals(*key))
+                await asyncio.wrap_future(self._journal.lacks(*key, Gap()))
             state = await self._pass(study, fact, evidence=LET_GO if fact is Fact.FORWARD else None)
             if state in (StudyState.COMPLETE, StudyState.FORWARDING):
                 await self._hand_over(await self._fresh(study), anew=True)
@@ -267,6 +322,7 @@ class Completion:
             StudyState.FORWARDING,
             StudyState.FORWARDED,
             StudyState.HELD,
+            StudyState.INCOMPLETE,
         )
         for study in await asyncio.to_thread(self._journal.studies, states=unfinished):
             key = (study.project, study.study_key)
@@ -274,6 +330,9 @@ class Completion:
                 log.warning("project-gone", project=study.project, study=study.study_key)
             elif study.state is StudyState.RECEIVING:
                 self._open.arrived(key, None, self._ways[study.project].quiet, time.monotonic())
+            elif study.state is StudyState.INCOMPLETE:
+                if await self._let_go(study) is StudyState.COMPLETE:
+                    await self._hand_over(await self._fresh(study))
             elif study.state is StudyState.FORWARDED:
                 self._start(partial(self._follow, key))
             else:
@@ -350,7 +409,7 @@ def _tell_trouble(error: Exception) -> None:
 
 def _event(study: Study) -> Event:
     facts: dict[str, object] = {"stored": study.stored, "withheld": study.withheld, "expected": study.expected}
-    facts |= {"evidence": study.evidence, "amended": study.amended or None}
+    facts |= {"missing": study.missing or None, "evidence": study.evidence, "amended": study.amended or None}
     return Event(f"study-{study.state}", time.time(), study.project, study.study_key, facts)
 
 

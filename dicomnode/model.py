@@ -231,7 +231,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A study as the journal has it; times are seconds since the epoch, UTC."""
+    """A study as the journal has it; times are seconds since the epoch, UTC.
+
+    `missing` instances are listed by the source and were not here when the study was last judged.
+    """
 
     project: str
     study_key: str
@@ -245,6 +248,7 @@ class Study:
     amended: bool
     first_at: float
     last_at: float
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,11 +42,13 @@ from dicomnode.projects import keys_of, way_of
 from dicomnode.quarantine import Quarantine
 from dicomnode.recovery import recover
 from dicomnode.retrieve import Report, Retriever
+from dicomnode.source import Mover
 from dicomnode.space import Space
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.store.lock import StorageLock
 from dicomnode.studies import OpenStudies
+from dicomnode.verify import Verifier
 from dicomnode.watch import Watch
 from dicomnode.ways import Way
 
@@ -147,16 +149,18 @@ class Node:
     def _connect_rooms(self) -> None:
         settings = self.settings
         self._open = OpenStudies()
+        self._mover = Mover(settings.peers, self._open, settings.timeouts.silence)
         self._completion = Completion(
             self._ways,
             self._open,
             self._journal,
             self._storage.outbox,
+            Verifier(self._ways, self._open, self._journal, self._book, self._mover),
             keep_segments=settings.storage.keep == "segments",
         )
         for name in self._destinations():
             self._completion.forwarders[name] = self._forwarder(name)
-        self._retriever = Retriever(self._open, self._completion, self._journal, settings.timeouts.silence)
+        self._retriever = Retriever(self._open, self._completion, self._journal, self._mover)
         self.desk = Desk(self._ways, self._completion, self._journal)
         self.orders = Orders(settings, self._ways, self._retriever, self._journal, self._book)
         self._admission = Admission(admission.resolve(settings.peers.values()), self._titles())
@@ -207,7 +211,7 @@ class Node:
             self._completion.delivered,
             patience=patience,
             deadlines=deadlines,
-            associations=self.settings.forward.associations,
+            associations=self.settings.associations(name),
         )
 
     def _patience(self) -> tuple[Patience, Deadlines]:
@@ -245,7 +249,7 @@ class Node:
         self._outside.renew(settings)
         self._admission.renew(callers, self._titles())
         self._server.limits = self._limits()
-        self._retriever.silence = settings.timeouts.silence
+        self._mover.peers, self._mover.silence = settings.peers, settings.timeouts.silence
         for name in self._destinations():
             forwarder = self._completion.forwarders.get(name)
             if forwarder is not None:

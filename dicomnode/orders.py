@@ -44,7 +44,7 @@ class Orders:
             self._note(asked, "asked")
         await asyncio.wrap_future(self._book.flush())
         arrived = [r for r in wanted if await self._retriever.fetch(r, report)]
-        ended = [await self._follow(r, report) for r in wanted if r in arrived or r.instances]
+        ended = [await self._follow(r, report) for r in wanted if r in arrived or r.listed.instances]
         return 0 if len(arrived) == len(wanted) and all(ended) else 1
 
     def _note(self, asked: Request, state: str) -> None:

@@ -12,6 +12,7 @@ from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.rules import load
 from dicomnode.errors import KeyFileError
 from dicomnode.keys import ProjectKeys, create_key, load_key
+from dicomnode.studies import Verify
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -75,4 +76,8 @@ def way_of(settings: Settings, project: str, keys: ProjectKeys) -> Way:
         source=chosen.source,
         destinations=chosen.destinations,
         quiet=chosen.completion.quiet,
+        verify=Verify(chosen.completion.verify),
+        patience=chosen.completion.patience,
+        incomplete_go=chosen.completion.incomplete == "forward",
+        asked=frozenset(name for name in chosen.destinations if settings.confirm(project, name) == "find"),
     )

@@ -5,8 +5,8 @@ Times are monotonic seconds, passed in. Studies are known by (project, study key
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from dicomnode.model import StudyState as S
@@ -19,6 +19,7 @@ class Fact(StrEnum):
     COMPLETE = "complete"
     NOTHING_CLEAN = "nothing-clean"
     MISSING = "missing"
+    LET_GO = "let-go"
     SENDING = "sending"
     DELIVERED = "delivered"
     UNDELIVERABLE = "undeliverable"
@@ -36,6 +37,7 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
     (S.RECEIVING, Fact.NOTHING_CLEAN): S.WITHHELD,
     (S.RECEIVING, Fact.MISSING): S.INCOMPLETE,
     (S.INCOMPLETE, Fact.COMPLETE): S.COMPLETE,
+    (S.INCOMPLETE, Fact.LET_GO): S.COMPLETE,
     (S.COMPLETE, Fact.SENDING): S.FORWARDING,
     (S.COMPLETE, Fact.DELIVERED): S.FORWARDED,
     (S.FORWARDING, Fact.DELIVERED): S.FORWARDED,
@@ -89,6 +91,30 @@ def amends(state: S, fact: Fact) -> bool:
     return fact is Fact.ARRIVED and state in SENT_ONCE
 
 
+class Verify(StrEnum):
+    """What is asked of the source before a study counts as complete; each falls back on the next."""
+
+    FIND = "find"
+    COUNTS = "counts"
+    QUIET = "quiet"
+
+
+class Next(StrEnum):
+    """What to do next about a study that is quiet."""
+
+    ASK = "ask"
+    ASK_LATER = "ask-later"
+    FETCH_STUDY = "fetch-study"
+    FETCH_SERIES = "fetch-series"
+    FETCH_INSTANCES = "fetch-instances"
+    JUDGE = "judge"
+
+
+FETCHES = (Next.FETCH_SERIES, Next.FETCH_INSTANCES)
+COUNTS_ALIKE = 2  # how often in a row a source must tell the same count before it is believed
+LONGEST_PAUSE = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class SourceAnswer:
     """What the source says it holds of a study: keys of its instances, or only a count; None: it cannot tell."""
@@ -98,44 +124,134 @@ class SourceAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """What the source has and the node has not: how many, and their keys where the source lists them."""
+
+    count: int = 0
+    keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Keys of a study's instances: clean, sealed, discarded by a person, and lost since they came."""
+
+    held: frozenset[str] = frozenset()
+    withheld: frozenset[str] = frozenset()
+    discarded: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+
+    @property
+    def count(self) -> int:
+        """How many are here."""
+        return len(self.held | self.withheld)
+
+    def gap(self, answer: SourceAnswer | None) -> Gap:
+        """What is missing by this answer; what a person has discarded is not."""
+        if answer is not None and answer.keys is not None:
+            missing = answer.keys - self.held - self.withheld - self.discarded
+            return Gap(len(missing), missing)
+        told = answer.count if answer is not None else None
+        return Gap(max(0, (told or 0) - self.count - len(self.discarded)))
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What was learnt of a quiet study beside its instances; each fact makes a new one.
+
+    `unasked` says why there is no (new) answer, `over` that there will be none, `trouble` how a fetch failed.
+    """
+
+    answer: SourceAnswer | None = None
+    alike: int = 0
+    asked: int = 0
+    unasked: str = ""
+    over: bool = False
+    fetched: int = 0
+    trouble: str = ""
+
+    def heard(self, answer: SourceAnswer) -> Inquiry:
+        """The source answered."""
+        alike = self.alike + 1 if answer == self.answer else 1
+        return replace(self, answer=answer, alike=alike, asked=self.asked + 1, unasked="")
+
+    def unanswered(self, why: str, *, for_good: bool) -> Inquiry:
+        """The source could not be asked, now or `for_good`."""
+        return replace(self, asked=self.asked + 1, unasked=why, over=for_good)
+
+    def fetched_once(self, trouble: str = "") -> Inquiry:
+        """What was missing has been asked for, and what came has come."""
+        return replace(self, fetched=self.fetched + 1, trouble=trouble)
+
+    def pause(self, quiet: float) -> float:
+        """Seconds until the source is asked again: the quiet time, doubling."""
+        return min(LONGEST_PAUSE, quiet * 2.0 ** max(0, self.asked - 1))
+
+    def next(self, here: Here, waited: float, patience: float, in_vain: Gap) -> Next:
+        """What to do now, `waited` seconds after the inquiry began; what was asked for `in_vain` is not fetched."""
+        asking = not self.over and waited < patience
+        if self.answer is None:
+            return Next.JUDGE if self.over or (self.asked and not asking) else self._ask()
+        if self.answer.keys is None and asking and self.alike < COUNTS_ALIKE:
+            return self._ask()
+        gap = here.gap(self.answer)
+        if not gap.count or gap == in_vain:
+            return Next.JUDGE
+        if self.answer.keys is None:
+            return Next.JUDGE if self.fetched else Next.FETCH_STUDY
+        return FETCHES[self.fetched] if self.fetched < len(FETCHES) else Next.JUDGE
+
+    def _ask(self) -> Next:
+        return Next.ASK_LATER if self.asked else Next.ASK
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a study is complete and why; `missing` holds the keys the source has and the node has not."""
+    """Whether a study is complete and why; `gap` is what the source has and the node has not."""
 
     fact: Fact
     evidence: str
     expected: int | None = None
-    missing: frozenset[str] = frozenset()
+    gap: Gap = Gap()
 
 
-def judge(
-    held: frozenset[str],
-    withheld: frozenset[str],
-    quiet: float,
-    answer: SourceAnswer | None,
-    lost: frozenset[str] = frozenset(),
-) -> Verdict:
+def judge(here: Here, quiet: float, inquiry: Inquiry) -> Verdict:
     """Weigh what is here against what the source says it holds (nothing missing, or quiet alone).
 
-    What was here and is `lost` is told; where nothing else is held it is missing, else the rest goes on.
+    What was here and is lost is told; where nothing else is held it is missing, else the rest goes on.
     """
-    here = held | withheld
-    expected, missing, evidence = _weigh(here, quiet, answer)
-    if lost:
-        missing, evidence = missing if held else missing | lost, f"{evidence}, {len(lost)} lost here"
-    if missing or (expected is not None and len(here) < expected):
-        return Verdict(Fact.MISSING, evidence, expected, missing)
-    return Verdict(Fact.COMPLETE if held else Fact.NOTHING_CLEAN, evidence, expected)
+    gap, answer = here.gap(inquiry.answer), inquiry.answer
+    expected = None if answer is None else answer.count if answer.keys is None else len(answer.keys)
+    if here.lost and not here.held and not gap.keys >= here.lost:
+        gap = Gap(gap.count + len(here.lost - gap.keys), gap.keys | here.lost)
+    evidence = ", ".join(_reasons(here, quiet, inquiry, gap))
+    if gap.count:
+        return Verdict(Fact.MISSING, evidence, expected, gap)
+    return Verdict(Fact.COMPLETE if here.held else Fact.NOTHING_CLEAN, evidence, expected)
 
 
-def _weigh(here: frozenset[str], quiet: float, answer: SourceAnswer | None) -> tuple[int | None, frozenset[str], str]:
+def _reasons(here: Here, quiet: float, inquiry: Inquiry, gap: Gap) -> Iterator[str]:
+    answer = inquiry.answer
     if answer is not None and answer.keys is not None:
-        missing = answer.keys - here
-        extra = len(here - answer.keys)
-        evidence = f"source lists {len(answer.keys)}, {len(answer.keys) - len(missing)} here"
-        return len(answer.keys), missing, evidence + (f", {extra} more than listed" if extra else "")
-    if answer is not None and answer.count is not None:
-        return answer.count, frozenset(), f"source counts {answer.count}, {len(here)} here"
-    return None, frozenset(), f"quiet for {quiet:g} s, source not asked"
+        ours = here.held | here.withheld
+        yield f"source lists {len(answer.keys)}"
+        yield f"{len(answer.keys & ours)} here"
+        if ours - answer.keys:
+            yield f"{len(ours - answer.keys)} more than listed"
+    elif answer is not None and answer.count is not None:
+        yield f"source counts {answer.count}"
+        yield f"{here.count} here"
+    else:
+        yield f"quiet for {quiet:g} s"
+    if here.discarded:
+        yield f"{len(here.discarded)} discarded"
+    if here.lost:
+        yield f"{len(here.lost)} lost here"
+    if gap.count and inquiry.fetched:
+        yield "asked for again in vain" + (f" ({inquiry.trouble})" if inquiry.trouble else "")
+    if inquiry.unasked:
+        yield inquiry.unasked
+    elif answer is None:
+        yield "source not asked"
 
 
 @dataclass(slots=True)
@@ -192,6 +308,11 @@ class OpenStudies:
         if study is not None:
             study.moves = max(0, study.moves - 1)
             study.last = now
+
+    def still(self, key: Key, now: float) -> bool:
+        """Whether a study that is due has stayed so, but for the one C-MOVE or inquiry that holds it now."""
+        study = self._open.get(key)
+        return study is not None and not study.associations and study.moves <= 1 and now - study.last >= study.quiet
 
     def last_arrival(self, key: Key) -> float | None:
         """When an instance of the study last came, or None when it is not open."""

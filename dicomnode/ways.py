@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from dicomnode.deidentify import Deidentifier
 from dicomnode.keys import ProjectKeys
+from dicomnode.studies import Verify
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One project at work; `quiet` is seconds, `destinations` and `source` are names of peers."""
+    """One project at work; `quiet` and `patience` are seconds, `destinations` and `source` are names of peers.
+
+    `incomplete_go` says whether studies go although they lack something; `asked` are the destinations that are
+    asked whether they hold what they took.
+    """
 
     project: str
     ae_title: str
@@ -20,3 +25,7 @@ class Way:
     source: str | None
     destinations: tuple[str, ...]
     quiet: float
+    verify: Verify
+    patience: float
+    incomplete_go: bool
+    asked: frozenset[str]

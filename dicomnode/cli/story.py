@@ -11,6 +11,7 @@ from dicomnode.model import EXPLANATIONS, Event, Reason, Study
 from dicomnode.observe.events import EVENTS
 from dicomnode.store.journal import Journal
 
+MOST_MISSING = 20  # keys shown to people; --json has them all
 SHOWN_AS_THEY_ARE = ("evidence", "error", "status", "reason", "where", "kind", "user")
 
 
@@ -24,6 +25,7 @@ def tell(journal: Journal, study: Study) -> dict[str, Any]:
             {"quarantine": each.quarantine, "reason": str(each.reason), "where": each.where, "at": each.received_at}
             for each in journal.withheld_list(*key)
         ],
+        "missing": sorted(journal.missing(*key).keys),
         "events": [_document(event) for event in journal.events(*key)],
     }
 
@@ -42,6 +44,9 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
     yield f"state    {study['state']}{amended}: {study['stored']} stored, {study['withheld']} withheld{expected}"
     if study["evidence"]:
         yield f"evidence {study['evidence']}"
+    if study["missing"]:
+        yield f"missing  {counted(study['missing'], 'instance')} that the source lists"
+        yield from (f"         {key}" for key in told["missing"][:MOST_MISSING])
     for delivery in told["deliveries"]:
         refused = f", {delivery['failed']} refused" if delivery["failed"] else ""
         error = f" ({delivery['error']})" if delivery["error"] else ""

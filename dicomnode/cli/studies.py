@@ -102,7 +102,7 @@ def _row(study: Study, deliveries: list[Delivery]) -> tuple[str, ...]:
         study.study_key[:SHORT],
         study.project,
         study.patient,
-        f"{study.state}, amended" if study.amended else str(study.state),
+        _state(study),
         str(study.stored),
         str(study.withheld),
         "-" if study.expected is None else str(study.expected),
@@ -110,6 +110,12 @@ def _row(study: Study, deliveries: list[Delivery]) -> tuple[str, ...]:
         "; ".join(_delivery(delivery) for delivery in deliveries) or "-",
         study.evidence or "-",
     )
+
+
+def _state(study: Study) -> str:
+    marks = [str(study.state)]
+    marks += ["amended"] if study.amended else []
+    return ", ".join(marks + ([f"{study.missing} missing"] if study.missing else []))
 
 
 def _delivery(delivery: Delivery) -> str:

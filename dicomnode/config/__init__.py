@@ -54,6 +54,7 @@ class Settings:
     storage: StorageSettings
     queue: QueueSettings
     peers: Mapping[str, Peer]
+    destinations: Mapping[str, PeerSettings]
     projects: Mapping[str, ProjectSettings]
     forward: ForwardSettings
     timeouts: TimeoutSettings
@@ -64,6 +65,14 @@ class Settings:
     def called(self, project: str) -> str:
         """The called AE title that chooses a project."""
         return self.projects[project].ae_title or self.node.ae_title
+
+    def confirm(self, project: str, destination: str) -> str:
+        """What proves to a project that this destination has a study: status or find."""
+        return self.destinations[destination].confirm or self.projects[project].confirm
+
+    def associations(self, destination: str) -> int:
+        """How many associations a destination takes at once."""
+        return self.destinations[destination].associations or self.forward.associations
 
     def key_file(self, project: str) -> Path:
         """The key file of a project: the configured one, else one in the storage directory."""
@@ -107,6 +116,7 @@ def parse(content: bytes, path: Path) -> Settings:
         storage=file.storage,
         queue=file.queue,
         peers=MappingProxyType(peers),
+        destinations=MappingProxyType(dict(file.peers)),
         projects=MappingProxyType(dict(file.projects)),
         forward=file.forward,
         timeouts=file.timeouts,

@@ -28,6 +28,9 @@ def _fixed(old: Settings, new: Settings) -> Iterator[str]:
         yield from _differing(name, getattr(old, name), getattr(new, name))
     if old.forward.associations != new.forward.associations:
         yield "forward.associations"
+    for name, peer in old.destinations.items():
+        if name in new.destinations and peer.associations != new.destinations[name].associations:
+            yield f"peers.{name}.associations"
     for name, project in old.projects.items():
         if name not in new.projects:
             yield f"projects.{name} (it is gone)"

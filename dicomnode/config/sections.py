@@ -148,19 +148,30 @@ def _address(value: object) -> str:
 
 
 class PeerSettings(Section):
-    """A remote application entity; `addresses` may call us under its AE title, its host when not given."""
+    """A remote application entity; `addresses` may call us under its AE title, its host when not given.
+
+    As a destination: `associations` at once by default as many as forward.associations, `confirm` as the project says.
+    """
 
     ae_title: AETitle
     host: Host
     port: Port
     addresses: tuple[Annotated[str, BeforeValidator(_address)], ...] = ()
+    associations: Count | None = None
+    confirm: Literal["status", "find"] | None = None
     tls: PeerTlsSettings = PeerTlsSettings()
 
 
 class CompletionSettings(Section):
-    """When a study counts as complete: `quiet` seconds after its last instance at the earliest."""
+    """When a study counts as complete: `quiet` seconds after its last instance at the earliest.
+
+    Then the source is asked as `verify` says, for up to `patience` seconds; `incomplete` studies wait or go.
+    """
 
     quiet: Seconds = 60.0
+    verify: Literal["find", "counts", "quiet"] = "find"
+    patience: Seconds = 300.0
+    incomplete: Literal["wait", "forward"] = "wait"
 
 
 class ProjectSettings(Section):
@@ -177,7 +188,7 @@ class ProjectSettings(Section):
     source: Name | None = None
     destinations: tuple[Name, ...]
     completion: CompletionSettings = CompletionSettings()
-    confirm: Literal["status"] = "status"
+    confirm: Literal["status", "find"] = "status"
 
 
 class ForwardSettings(Section):

@@ -81,7 +81,7 @@ def find_study(peer: Peer, calling: str, study_uid: str, *, silence: float = SIL
 
 
 def find_instances(peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE) -> list[Found] | None:
-    """Every instance that the source says the study holds; None where it cannot answer at IMAGE level.
+    """Every instance that the source says the study holds; None where it cannot list them all at IMAGE level.
 
     Raises PeerUnreachable, PeerRejected, TransientError.
     """
@@ -90,9 +90,9 @@ def find_instances(peer: Peer, calling: str, study_uid: str, *, silence: float =
         try:
             keys = _keys("SERIES", study_uid, SeriesInstanceUID="", Modality="", NumberOfSeriesRelatedInstances="")
             for series in list(_find(session, keys)):
-                images = _images(session, study_uid, series)
-                if not images and _count(series, "NumberOfSeriesRelatedInstances") != 0:
-                    return None
+                images, count = _images(session, study_uid, series), _count(series, "NumberOfSeriesRelatedInstances")
+                if (not images and count is None) or len(images) < (count or 0):
+                    return None  # it does not list all that it counts
                 found += images
         except _CannotAnswer:
             return None

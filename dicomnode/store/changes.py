@@ -82,6 +82,7 @@ _deliveries = Insert(
     "attempts = excluded.attempts, next_at = excluded.next_at, error = excluded.error, "
     "sent = excluded.sent, failed = excluded.failed",
 )
+_missing = Insert("missing", ("project", "study_key", "instance_key"), "")
 _reopened, _sent_once = (", ".join(f"'{state}'" for state in sorted(states)) for states in (REOPENED, SENT_ONCE))
 _new_studies = Insert("study", _names(Study), "ON CONFLICT (project, study_key) DO NOTHING")
 _studies = Insert(
@@ -161,10 +162,28 @@ def change_study(connection: Connection, rows: Rows) -> None:
     table = schema.study
     for project, study_key, at, changes in rows:
         told = dict(changes)
-        _new_studies.into(connection, [(project, study_key, "", "", _FIRST_STATE, 0, 0, None, "", False, at, at)])
+        _new_studies.into(connection, [(project, study_key, "", "", _FIRST_STATE, 0, 0, None, "", False, at, at, 0)])
         if told:
             of = (table.c.project == project, table.c.study_key == study_key)
             connection.execute(update(table).where(*of).values(told))
+
+
+def note_missing(connection: Connection, rows: Rows) -> None:
+    """Rows (project, study key, how many, keys of the instances as far as they are known)."""
+    table, study = schema.missing, schema.study
+    for project, study_key, count, keys in rows:
+        connection.execute(delete(table).where(table.c.project == project, table.c.study_key == study_key))
+        _missing.into(connection, [(project, study_key, key) for key in keys])
+        of_study = (study.c.project == project, study.c.study_key == study_key)
+        connection.execute(update(study).where(*of_study).values(missing=count))
+
+
+def forget_taken(connection: Connection, rows: Rows) -> None:
+    """Rows (project, destination, instance key): the destination does not have it after all."""
+    table = schema.sent.c
+    for project, destination, key in rows:
+        of = (table.project == project, table.destination == destination, table.instance_key == key)
+        connection.execute(delete(schema.sent).where(*of))
 
 
 def forget_refusals(connection: Connection, rows: Rows) -> None:
@@ -223,7 +242,7 @@ def end_withheld(connection: Connection, rows: Rows) -> None:
             connection.execute(update(study).where(*of_study).values(withheld=study.c.withheld - 1))
 
 
-IN_PLACE = (change_study, forget_locations, forget_refusals, end_withheld)
+IN_PLACE = (change_study, forget_locations, forget_refusals, forget_taken, end_withheld, note_missing)
 
 
 def _by_study(rows: Rows, columns: Columns) -> Iterable[Rows]:
@@ -239,7 +258,7 @@ def _count(
     """Add to the counters of the study of these rows; it is set up if it is not there."""
     first, times = rows[0], [row[columns.received_at] for row in rows]
     study = (first[columns.project], first[columns.study_key], first[columns.study_uid], patient, _FIRST_STATE)
-    _studies.into(connection, [(*study, stored, withheld, None, "", False, min(times), max(times))])
+    _studies.into(connection, [(*study, stored, withheld, None, "", False, min(times), max(times), 0)])
 
 
 def _last_of_each(rows: Rows) -> Rows:

@@ -42,6 +42,7 @@ from dicomnode.store.changes import (
     withheld_row,
 )
 from dicomnode.store.database import open_database, plain
+from dicomnode.store.gaps import Gaps
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.telling import Telling
 from dicomnode.store.waiting import Waiting, delivered, waiting
@@ -67,7 +68,7 @@ class Known:
     study_key: str
 
 
-class Journal(Telling):
+class Journal(Telling, Gaps):
     """The journal of one storage directory; safe for use from several threads.
 
     Recovery reads only records without a row. So a row is committed after the identity `book` holds what was put
@@ -277,13 +278,6 @@ class Journal(Telling):
         rows = self._all(select(answer.ok, func.count()).where(*mine).group_by(answer.ok))
         counts = {bool(ok): int(count) for ok, count in map(tuple, rows)}
         return counts.get(True, 0), counts.get(False, 0)
-
-    def instance_keys(self, project: str, study_key: str) -> tuple[set[str], set[str]]:
-        """Keys of the instances held (also those whose segment is gone) and withheld."""
-        placed = select(schema.instance.c.instance_key).where(schema.instance.c.received_digest != changes.LOST)
-        held = self._all(placed.where(_of(schema.instance, project, study_key)))
-        withheld = self._all(select(schema.withheld.c.instance_key).where(_of(schema.withheld, project, study_key)))
-        return {row[0] for row in held}, {row[0] for row in withheld}
 
     def deliveries(
         self,

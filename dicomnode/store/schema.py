@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, text
 
-JOURNAL_HEAD = "0003"
+JOURNAL_HEAD = "0004"
 IDENTITY_HEAD = "0001"
 
 journal = MetaData()
@@ -33,6 +33,7 @@ study = Table(
     Column("amended", Boolean, nullable=False),
     Column("first_at", Float, nullable=False),
     Column("last_at", Float, nullable=False),
+    Column("missing", Integer, nullable=False, server_default="0"),
     Index("study_by_key", "study_key"),
     Index("study_by_uid", "study_uid"),
     Index("study_by_state", "state"),
@@ -124,6 +125,14 @@ sent = Table(
     Column("status", Integer, nullable=False),
     Column("ok", Boolean, nullable=False),
     Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What the source listed and the study lacked when it was last judged.
+missing = Table(
+    "missing",
+    journal,
+    *(_text(name, primary_key=True) for name in ("project", "study_key", "instance_key")),
     sqlite_with_rowid=False,
 )
 

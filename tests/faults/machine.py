@@ -32,6 +32,7 @@ class Machine:
         self.research = research
         self.settings = {
             "quiet": "300ms",
+            "verify": "quiet",
             "whole": "64KiB",
             "storage": "min_free: 1MiB",
             "forward": "first: 100ms, most: 400ms",
@@ -58,6 +59,7 @@ class Machine:
     def text(self) -> str:
         """The configuration file."""
         told = self.settings
+        completion = f"quiet: {told['quiet']}, verify: {told['verify']}"
         return f"""
 node: {{ae_title: DICOMNODE, bind: 127.0.0.1, port: 0, whole: {told["whole"]}}}
 storage: {{directory: {self.storage}, {told["storage"]}}}
@@ -65,7 +67,7 @@ peers:
   staging: {{ae_title: STAGING, host: 127.0.0.1, port: 4242}}
   research: {{ae_title: RESEARCH, host: 127.0.0.1, port: {self.research}}}
 projects:
-  default: {{rules: {self.rules}, source: staging, destinations: [research], completion: {{quiet: {told["quiet"]}}}}}
+  default: {{rules: {self.rules}, source: staging, destinations: [research], completion: {{{completion}}}}}
 forward: {{{told["forward"]}}}
 """
 

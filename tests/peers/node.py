@@ -66,7 +66,7 @@ class Node:
             "rules": str(self.rules),
             "source": source,
             "destinations": destinations if destinations is not None else ["research"],
-            "completion": {"quiet": quiet},
+            "completion": {"quiet": quiet, "patience": "1s"},  # the source is often not there at all
         }
         base = {
             "node": {"ae_title": "DICOMNODE", "bind": HOST, "port": self.port},

@@ -17,6 +17,7 @@ from dicomnode.model import Delivery, DeliveryState, Event, Fate, Reason, Study,
 from dicomnode.store import changes
 from dicomnode.store.journal import Journal, Known
 from dicomnode.store.waiting import Waiting
+from dicomnode.studies import Gap, Here
 
 
 @pytest.fixture
@@ -47,7 +48,8 @@ def test_counters_and_times(journal: Journal) -> None:
     journal.flush().result()
     assert journal.get_study("trial", "studya") == the_study(stored=3, withheld=1, first_at=1001.0, last_at=1009.0)
     assert [study.study_key for study in journal.studies()] == ["studya", "studyb"]
-    assert journal.instance_keys("trial", "studya") == ({"instance1", "instance3", "instance7"}, {"instance9"})
+    held, withheld_keys = {"instance1", "instance3", "instance7"}, {"instance9"}
+    assert journal.here("trial", "studya") == Here(frozenset(held), frozenset(withheld_keys))
     assert [w.quarantine for w in journal.withheld_list("trial")] == ["quarantine9", "quarantine8"]
     assert journal.withheld_list("trial", "studya") == [withheld(9)]
     assert journal.quarantine_ids() == {"quarantine8", "quarantine9"}
@@ -175,7 +177,7 @@ def test_places_are_forgotten_but_not_instances(journal: Journal) -> None:
     journal.flush().result()
     assert [found.instance_key for found, _ in journal.instances("trial", "studya")] == ["instance3"]
     assert journal.known("trial", "instance1") == Known("received1", "stored", "studya")
-    assert journal.instance_keys("trial", "studya")[0] == {"instance1", "instance2", "instance3"}
+    assert journal.here("trial", "studya").held == {"instance1", "instance2", "instance3"}
     assert journal.segment_offsets() == {"trial/studya/aa.seg": 400}
     for near in ("trial/study/aa.seg", "trial/studyaa/aa.seg", "trial/studyb/aa.seg"):
         journal.stored(instance(4), location(4, near))
@@ -277,7 +279,8 @@ def test_a_fate_ends_the_waiting_once(journal: Journal) -> None:
         (withheld(1), Fate.DISCARDED, 6000.0),
     ]
     assert journal.ended_list("other") == []
-    assert journal.instance_keys("trial", "studya")[1] == {"instance0", "instance1", "instance2"}
+    here = journal.here("trial", "studya")
+    assert (here.withheld, here.discarded) == ({"instance2"}, {"instance1"})
 
 
 def test_what_comes_again_after_its_fate_waits_again(journal: Journal) -> None:
@@ -321,7 +324,8 @@ def test_an_instance_whose_record_is_gone_is_not_known_until_it_comes_again(jour
     assert journal.known("trial", "instance1") is None
     assert journal.known("trial", "instance2") == Known("received2", "stored", "studya"), "another place was meant"
     assert journal.lost("trial", "studya") == {"instance1"}
-    assert journal.instance_keys("trial", "studya") == ({"instance0", "instance2"}, set())
+    here = journal.here("trial", "studya")
+    assert (here.held, here.lost, here.withheld) == ({"instance0", "instance2"}, {"instance1"}, set())
     assert journal.get_study("trial", "studya") == the_study(stored=2, last_at=1002.0)
     assert journal.events("trial", "studya") == [event]
     journal.stored(instance(1), location(1, "trial/studya/bb.seg")).result()
@@ -362,3 +366,35 @@ def test_what_lies_in_a_run_of_a_segment_and_who_has_it(journal: Journal) -> Non
         (instance(3), location(3), False),
     ]
     assert journal.placed_in("trial/studya/other.seg", 0, 500) == []
+
+
+def test_what_a_study_lacks_is_replaced_whole(journal: Journal) -> None:
+    journal.stored(instance(1), location(1))
+    journal.lacks("trial", "studya", Gap(2, frozenset({"b", "a"}))).result()
+    assert journal.missing("trial", "studya") == Gap(2, frozenset({"a", "b"}))
+    assert journal.get_study("trial", "studya") == the_study(missing=2, first_at=1001.0, last_at=1001.0)
+    journal.lacks("trial", "studya", Gap(3)).result()
+    assert journal.missing("trial", "studya") == Gap(3)
+    assert journal.missing("trial", "none") == Gap()
+
+
+def test_what_a_destination_does_not_have_after_all_is_unsent_again(journal: Journal) -> None:
+    for number in range(3):
+        journal.stored(instance(number), location(number))
+        journal.sent("trial", f"instance{number}", "research", 0, ok=number < 2, at=1.0)
+        journal.sent("trial", f"instance{number}", "archive", 0, ok=True, at=1.0)
+    journal.flush().result()
+    taken = journal.taken("trial", "studya", "research")
+    assert taken == {instance(n).sop_uid: f"instance{n}" for n in range(2)}
+    journal.untake("trial", "research", ["instance1"]).result()
+    assert set(journal.taken("trial", "studya", "research").values()) == {"instance0"}
+    assert [found.instance_key for found, _ in journal.unsent("trial", "studya", "research")] == ["instance1"]
+    assert journal.unsent("trial", "studya", "archive") == []
+
+
+def test_who_sent_a_study(journal: Journal) -> None:
+    journal.stored(instance(1), location(1))
+    journal.withheld(withheld(2))
+    journal.flush().result()
+    assert journal.senders("trial", "studya") == {instance(1).peer, withheld(2).peer}
+    assert journal.senders("other", "studya") == set()

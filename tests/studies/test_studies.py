@@ -12,12 +12,10 @@ from dicomnode.studies import (
     TRANSITIONS,
     Fact,
     OpenStudies,
-    SourceAnswer,
     after,
     amends,
     backoff,
     fold,
-    judge,
 )
 
 KEY = ("default", "study")
@@ -76,31 +74,6 @@ def test_only_a_late_instance_amends() -> None:
 
 def test_the_table_names_only_known_states_and_facts() -> None:
     assert all(isinstance(s, StudyState) and isinstance(f, Fact) for s, f in TRANSITIONS)
-
-
-def test_nothing_missing_is_complete_and_extras_are_noted() -> None:
-    verdict = judge(frozenset("abc"), frozenset("d"), 60, SourceAnswer(keys=frozenset("abd")))
-    assert verdict.fact is Fact.COMPLETE
-    assert verdict.evidence == "source lists 3, 3 here, 1 more than listed"
-
-
-def test_what_is_missing_is_listed() -> None:
-    verdict = judge(frozenset("a"), frozenset(), 60, SourceAnswer(keys=frozenset("abc")))
-    assert (verdict.fact, verdict.expected, verdict.missing) == (Fact.MISSING, 3, frozenset("bc"))
-
-
-def test_a_count_is_the_second_best_evidence() -> None:
-    assert judge(frozenset("a"), frozenset(), 60, SourceAnswer(count=2)).fact is Fact.MISSING
-    assert judge(frozenset("ab"), frozenset(), 60, SourceAnswer(count=2)).evidence == "source counts 2, 2 here"
-
-
-def test_quiet_alone_says_so() -> None:
-    verdict = judge(frozenset("a"), frozenset(), 60, None)
-    assert (verdict.fact, verdict.evidence) == (Fact.COMPLETE, "quiet for 60 s, source not asked")
-
-
-def test_a_study_with_nothing_clean_is_withheld() -> None:
-    assert judge(frozenset(), frozenset("a"), 60, None).fact is Fact.NOTHING_CLEAN
 
 
 def test_a_study_is_due_when_quiet_and_not_before() -> None:
@@ -167,10 +140,3 @@ def test_the_first_arrival_of_a_move_is_told_as_one_that_may_reopen() -> None:
     studies.move_started(KEY, 10, now=0)
     assert studies.arrived(KEY, 1, 10, now=1)
     assert not studies.arrived(KEY, 1, 10, now=2)
-
-
-def test_what_was_here_and_is_lost_is_missing() -> None:
-    assert judge(frozenset("a"), frozenset(), 60, None, lost=frozenset("b")).fact is Fact.COMPLETE
-    verdict = judge(frozenset(), frozenset(), 60, None, lost=frozenset("b"))
-    assert (verdict.fact, verdict.missing) == (Fact.MISSING, frozenset("b"))
-    assert verdict.evidence == "quiet for 60 s, source not asked, 1 lost here"
