@@ -7,36 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 import structlog
 
 from dicomnode.errors import DicomnodeError, PermanentError
-from dicomnode.forward import Forwarder
-from dicomnode.model import Delivery, DeliveryState, Event, Study, StudyState
+from dicomnode.following import TROUBLED, Following, event_of, unconfirmed
+from dicomnode.model import DeliveryState, Event, Study, StudyState
 from dicomnode.outbox import Outbox
-from dicomnode.places import Turns
 from dicomnode.store.journal import Journal
-from dicomnode.studies import Fact, Gap, Inquiry, Key, OpenStudies, SourceAnswer, after, amends, judge
+from dicomnode.studies import Fact, Gap, Inquiry, Key, OpenStudies, SourceAnswer, after, judge
 from dicomnode.verify import Verifier
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
 
-TROUBLED = 5.0  # seconds until the next attempt when the journal cannot be read or written
 LET_GO = "a person let it go as it is"
 LOOK_EVERY = 0.2  # seconds between looks for quiet studies
 
-SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
-ENDED_STATES = SENT_STATES | {DeliveryState.FAILED, DeliveryState.HELD}
+UNDELIVERED = frozenset({DeliveryState.WAITING, DeliveryState.SENDING})
 STATE_EVENTS = frozenset(f"study-{state}" for state in StudyState)
 UNJUDGED = frozenset({StudyState.RECEIVING, StudyState.INCOMPLETE})
 ENDED = frozenset({StudyState.FORWARDED, StudyState.CONFIRMED, StudyState.FAILED, StudyState.WITHHELD})
 
 
-class Completion:
+class Completion(Following):
     """Judges studies that have become quiet and follows their deliveries to the end."""
 
     def __init__(
@@ -49,16 +46,9 @@ class Completion:
         *,
         keep_segments: bool,
     ) -> None:
-        self._ways = ways
+        super().__init__(ways, journal, outbox, keep_segments=keep_segments)
         self._open = open_studies
-        self._journal = journal
-        self._outbox = outbox
         self._verifier = verifier
-        self._keep_segments = keep_segments
-        self._turns = Turns()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._delivered: dict[Key, float] = {}  # studies to delete, and when to try
-        self.forwarders: dict[str, Forwarder] = {}
         self.answers: dict[Key, Inquiry] = {}  # what a retrieval has learnt already
         self._judging: dict[Key, asyncio.Task[None]] = {}
 
@@ -78,31 +68,10 @@ class Completion:
                 await self._without_trouble(self._sweep(key))
             await asyncio.sleep(LOOK_EVERY)
 
-    async def _without_trouble(self, work: Coroutine[None, None, None]) -> None:
-        """What fails for one study is tried again later, and keeps no other study from its turn."""
-        try:
-            await work
-        except (DicomnodeError, OSError) as error:
-            _tell_trouble(error)
-
     def arrived(self, key: Key, association: int | None) -> None:
         """An instance of the study has been made durable; a study that was already judged is reopened."""
         if self._open.arrived(key, association, self._ways[key[0]].quiet, time.monotonic()):
             self._start(lambda: self._reopen(key))
-
-    def delivered(self, delivery: Delivery) -> None:
-        """A forwarder has ended a delivery."""
-        tell = log.info if delivery.state in SENT_STATES else log.warning
-        tell(
-            f"delivery-{delivery.state}",
-            project=delivery.project,
-            study=delivery.study_key,
-            destination=delivery.destination,
-            sent=delivery.sent,
-            failed=delivery.failed,
-            error=delivery.error or None,
-        )
-        self._start(lambda: self._follow((delivery.project, delivery.study_key)))
 
     def _begin_judging(self, key: Key) -> None:
         """A source may take its time: each study is judged beside the others."""
@@ -173,30 +142,6 @@ class Completion:
             return study.state
         return await self._pass(study, Fact.LET_GO, evidence=f"{study.evidence}, sent as it is")
 
-    async def _pass(
-        self, study: Study, fact: Fact, *, evidence: str | None = None, expected: int | None = None
-    ) -> StudyState:
-        state = after(study.state, fact)
-        amended = True if amends(study.state, fact) else None
-        told = replace(study, state=state, evidence=evidence or study.evidence, expected=expected or study.expected)
-        event = None if state is study.state else _event(replace(told, amended=amended or study.amended))
-        if event is not None or evidence is not None:
-            await asyncio.wrap_future(
-                self._journal.study(
-                    study.project,
-                    study.study_key,
-                    state=state,
-                    evidence=evidence,
-                    expected=expected,
-                    amended=amended,
-                    at=time.time(),
-                    event=event,
-                )
-            )
-        if event is not None:
-            log.info(event.name, project=study.project, study=study.study_key, **event.facts)
-        return state
-
     async def decide(self, key: Key, fact: Fact, user: str) -> Study:
         """Do with a study what a person decided; the study afterwards. Raises PermanentError where it cannot be."""
         async with self._turns.turn(key):
@@ -225,19 +170,6 @@ class Completion:
                 self._open.arrived(key, None, self._ways[key[0]].quiet, time.monotonic())
             return await self._fresh(study)
 
-    async def _hand_over(self, study: Study, *, anew: bool = False) -> None:
-        before = {d.destination: d for d in await self._deliveries((study.project, study.study_key))}
-        for name in self._ways[study.project].destinations:
-            delivery = before.get(name) or Delivery(
-                study.project, study.study_key, name, DeliveryState.WAITING, 0, 0.0, "", 0, 0
-            )
-            if anew or delivery.state is not DeliveryState.WAITING:
-                delivery = _again(delivery)
-            written = self._journal.delivery(delivery)
-            self.forwarders[name].add(delivery)  # at once: an attempt that ends now must see that there is more
-            await asyncio.wrap_future(written)
-        await self._pass(study, Fact.SENDING)
-
     async def _reopen(self, key: Key) -> None:
         async with self._turns.turn(key):
             await asyncio.wrap_future(self._journal.flush())
@@ -253,66 +185,10 @@ class Completion:
         events = await asyncio.to_thread(self._journal.events, study.project, study.study_key)
         states = [event.name for event in events if event.name in STATE_EVENTS]
         if states[-1:] != [f"study-{StudyState.RECEIVING}"]:
-            event = _event(study)
+            event = event_of(study)
             self._journal.event(event)
             if states:
                 log.info(event.name, project=study.project, study=study.study_key, **event.facts)
-
-    async def _follow(self, key: Key) -> None:
-        async with self._turns.turn(key):
-            await asyncio.wrap_future(self._journal.flush())
-            study = await asyncio.to_thread(self._journal.get_study, *key)
-            deliveries = await self._deliveries(key)
-            if study is None or len(deliveries) < len(self._ways[key[0]].destinations):
-                return
-            if all(delivery.state in ENDED_STATES for delivery in deliveries):
-                await self._end(study, deliveries)
-
-    async def _end(self, study: Study, deliveries: list[Delivery]) -> None:
-        if any(d.state is DeliveryState.HELD for d in deliveries):
-            await self._pass(study, Fact.HELD)
-            return
-        if any(d.state is DeliveryState.FAILED for d in deliveries):
-            await self._pass(study, Fact.UNDELIVERABLE)
-            return
-        state = await self._pass(study, Fact.DELIVERED)
-        if state is not StudyState.FORWARDED:
-            return
-        state = await self._pass(await self._fresh(study), Fact.CONFIRMED)
-        if state is StudyState.CONFIRMED and not self._keep_segments:
-            self._delivered[study.project, study.study_key] = 0.0
-
-    async def _deliveries(self, key: Key) -> list[Delivery]:
-        """The study's deliveries to the destinations that its project has today."""
-        found = await asyncio.to_thread(self._journal.deliveries, key[0], study_key=key[1])
-        return [delivery for delivery in found if delivery.destination in self._ways[key[0]].destinations]
-
-    def _has_unsent(self, key: Key) -> bool:
-        """Whether a destination still lacks something of the study that lies here (blocking)."""
-        return any(self._journal.unsent(*key, name) for name in self._ways[key[0]].destinations)
-
-    async def _fresh(self, study: Study) -> Study:
-        fresh = await asyncio.to_thread(self._journal.get_study, study.project, study.study_key)
-        return fresh or study
-
-    def _forget(self, key: Key) -> bool:
-        """Delete a delivered study's segments, unless one is in use or holds what has not been sent (blocking)."""
-        known = self._journal.segment_offsets(*key)
-        if self._has_unsent(key):
-            return True
-        deleted = self._outbox.delete_study(*key, known)
-        if deleted is None:
-            return False
-        self._journal.forget_locations(*key, deleted).result()
-        return True
-
-    async def _sweep(self, key: Key) -> None:
-        """Delete what was delivered, or try again later when it is in use."""
-        self._delivered[key] = time.monotonic() + TROUBLED
-        async with self._turns.turn(key):
-            await asyncio.wrap_future(self._journal.flush())
-            if await asyncio.to_thread(self._forget, key):
-                self._delivered.pop(key, None)
 
     async def resume(self) -> None:
         """Take up everything that was unfinished when the node last stopped."""
@@ -334,6 +210,7 @@ class Completion:
                 if await self._let_go(study) is StudyState.COMPLETE:
                     await self._hand_over(await self._fresh(study))
             elif study.state is StudyState.FORWARDED:
+                await self._take_up(key)
                 self._start(partial(self._follow, key))
             else:
                 await self._pass(study, Fact.RETRY)
@@ -341,6 +218,12 @@ class Completion:
         for key in await asyncio.to_thread(self._outbox.studies):
             await self._look_again(key)
         await self._withdraw()
+
+    async def _take_up(self, key: Key) -> None:
+        """Of a study that went out: what waits to be confirmed, or to be sent again."""
+        for delivery in await self._deliveries(key):
+            if delivery.state in UNDELIVERED or unconfirmed(delivery, self._ways[key[0]].asked):
+                self.forwarders[delivery.destination].add(delivery)
 
     def destinations_changed(self) -> None:
         """The configuration has been renewed: what waits for a destination that is gone waits no longer."""
@@ -381,37 +264,3 @@ class Completion:
             self.arrived(key, None)
         elif study.state is StudyState.CONFIRMED and not self._keep_segments:
             self._delivered[key] = 0.0
-
-    async def settle(self) -> None:
-        """Wait until what was noted is in the journal."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
-
-    def _start(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        task = asyncio.get_running_loop().create_task(self._persist(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _persist(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Do it, again and again while the storage is in trouble: what has been noted must not be forgotten."""
-        while True:
-            try:
-                await work()
-                return
-            except (DicomnodeError, OSError) as error:
-                _tell_trouble(error)
-                await asyncio.sleep(TROUBLED)
-
-
-def _tell_trouble(error: Exception) -> None:
-    log.error("storage-troubled", error=str(error) if isinstance(error, DicomnodeError) else type(error).__name__)
-
-
-def _event(study: Study) -> Event:
-    facts: dict[str, object] = {"stored": study.stored, "withheld": study.withheld, "expected": study.expected}
-    facts |= {"missing": study.missing or None, "evidence": study.evidence, "amended": study.amended or None}
-    return Event(f"study-{study.state}", time.time(), study.project, study.study_key, facts)
-
-
-def _again(delivery: Delivery) -> Delivery:
-    return replace(delivery, state=DeliveryState.WAITING, attempts=0, next_at=0.0, error="", failed=0)

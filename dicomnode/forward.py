@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from dicomnode import confirm
 from dicomnode.attempt import Attempt, Result
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.errors import DicomnodeError
@@ -49,6 +50,7 @@ class Forwarder:
         patience: Patience | None = None,
         deadlines: Deadlines | None = None,
         associations: int = 1,
+        asked: Callable[[str], bool] = lambda project: False,
     ) -> None:
         self.destination = destination
         self._calling = calling
@@ -58,6 +60,9 @@ class Forwarder:
         self._patience = patience or Patience()
         self._deadlines = deadlines or Deadlines()
         self._associations = associations
+        self._asked = asked  # whether a project wants to know if the destination holds what it took
+        self._asking: set[asyncio.Task[list[str]]] = set()
+        self._lacked: dict[Key, int] = {}  # how often in a row it did not
         self.departures = Departures()
         self._waiting: dict[Key, Delivery] = {}
         self._due: dict[Key, float] = {}  # when each may be tried, in monotonic seconds: the wall clock may jump
@@ -117,6 +122,8 @@ class Forwarder:
         """End after the instance that is being sent."""
         self._stopping = True
         self._changed.set()
+        for question in self._asking:
+            question.cancel()
 
     async def run(self) -> None:
         """Work until stopped."""
@@ -134,7 +141,7 @@ class Forwarder:
             del self._waiting[key], self._due[key]
             self._busy.add(key)
             try:
-                await self._attempt(delivery)
+                await (self._confirm(delivery) if delivery.state is DeliveryState.SENT else self._attempt(delivery))
             except DicomnodeError as error:
                 log.error("storage-troubled", study=delivery.study_key, error=str(error))
                 self._set_aside(delivery, str(error))
@@ -223,8 +230,77 @@ class Forwarder:
         await asyncio.wrap_future(self._journal.flush())
         if delivery.state is DeliveryState.WAITING:
             self._queue_again(delivery)
+            return
+        self._finished(delivery)
+        if delivery.state is DeliveryState.SENT and self._asked(delivery.project):
+            self._queue_again(delivery)
+
+    async def _confirm(self, delivery: Delivery) -> None:
+        """Ask the destination whether it holds what it took; what it lacks, asked twice, is sent again, bounded."""
+        key = (delivery.project, delivery.study_key)
+        try:
+            lacking = await self._lacking(delivery) if self._asked(delivery.project) else []
+        except DicomnodeError as error:
+            self._ask_later(delivery, error.what)
+            return
+        if lacking is None or key in self._waiting or key in self._dropped:
+            return
+        if not lacking:
+            self._lacked.pop(key, None)
+            state = DeliveryState.CONFIRMED if self._asked(delivery.project) else DeliveryState.SENT
+            await self._confirmed(replace(delivery, state=state, attempts=0, error="", next_at=0.0))
+            return
+        times = self._lacked[key] = self._lacked.get(key, 0) + 1
+        what = f"{self.destination.name} does not list {len(lacking)} of the instances that it took"
+        if times % confirm.ASKS:
+            self._ask_later(delivery, what)
+        elif times > confirm.RESENDS * confirm.ASKS:
+            del self._lacked[key]
+            failed = replace(delivery, state=DeliveryState.FAILED, failed=len(lacking), error=what, next_at=0.0)
+            await self._confirmed(failed)
         else:
-            self._finished(delivery)
+            await asyncio.wrap_future(self._journal.untake(key[0], self.destination.name, lacking))
+            log.warning("delivery-unconfirmed", study=key[1], destination=self.destination.name, error=what)
+            again = replace(delivery, state=DeliveryState.WAITING, attempts=0, error=what, next_at=0.0)
+            self._journal.delivery(again, self._event("delivery-unconfirmed", key, error=what, missing=len(lacking)))
+            self._queue_again(again)
+
+    async def _lacking(self, delivery: Delivery) -> list[str] | None:
+        """Keys of what the destination took and does not list; None when the node stops meanwhile."""
+        key = (delivery.project, delivery.study_key)
+        study = await asyncio.to_thread(self._journal.get_study, *key)
+        taken = await asyncio.to_thread(self._journal.taken, *key, self.destination.name)
+        if study is None or self._stopping:
+            return None
+        calling = self._calling(delivery.project)
+        question = asyncio.create_task(confirm.lacking(self.destination, calling, study.study_uid, taken))
+        self._asking.add(question)
+        try:
+            return await question
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            return None
+        finally:
+            self._asking.discard(question)
+
+    def _ask_later(self, delivery: Delivery, why: str) -> None:
+        """Nothing is sent meanwhile; what it took stays in the outbox."""
+        attempts, key = delivery.attempts + 1, (delivery.project, delivery.study_key)
+        event = None
+        if why != delivery.error:
+            event = self._event("delivery-unconfirmed", key, error=why, attempt=attempts)
+            log.warning(event.name, study=key[1], **event.facts)
+        later = replace(delivery, attempts=attempts, error=why, next_at=time.time() + self._wait(attempts))
+        self._journal.delivery(later, event)
+        self._queue_again(later)
+
+    async def _confirmed(self, delivery: Delivery) -> None:
+        key, facts = (delivery.project, delivery.study_key), {"error": delivery.error} if delivery.error else {}
+        event = self._event(f"delivery-{delivery.state}", key, sent=delivery.sent, failed=delivery.failed, **facts)
+        self._journal.delivery(delivery, event)
+        await asyncio.wrap_future(self._journal.flush())
+        self._finished(delivery)
 
     def _postpone(self, delivery: Delivery, result: Result, now: float) -> Delivery:
         attempts = delivery.attempts + bool(result.error)

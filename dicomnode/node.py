@@ -160,10 +160,10 @@ class Node:
         )
         for name in self._destinations():
             self._completion.forwarders[name] = self._forwarder(name)
-        self._retriever = Retriever(self._open, self._completion, self._journal, self._mover)
+        self._admission = Admission(admission.resolve(settings.peers.values()), self._titles())
+        self._retriever = Retriever(self._open, self._completion, self._journal, self._mover, self._admission)
         self.desk = Desk(self._ways, self._completion, self._journal)
         self.orders = Orders(settings, self._ways, self._retriever, self._journal, self._book)
-        self._admission = Admission(admission.resolve(settings.peers.values()), self._titles())
         self._intake = Intake(
             self._ways,
             self._admission,
@@ -212,6 +212,7 @@ class Node:
             patience=patience,
             deadlines=deadlines,
             associations=self.settings.associations(name),
+            asked=lambda project: name in self._ways[project].asked,
         )
 
     def _patience(self) -> tuple[Patience, Deadlines]:

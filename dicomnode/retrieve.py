@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.dimse.query import Found, Moved
 from dicomnode.errors import CannotKeep, DicomnodeError
 from dicomnode.model import Event, Peer
-from dicomnode.source import WHOLE, Listed, Move, Mover, Parts, ask, parts
+from dicomnode.source import Listed, Move, Mover, Parts, ask, parts
 from dicomnode.store.journal import Journal
-from dicomnode.studies import FETCHES, Here, Inquiry, Key, OpenStudies
+from dicomnode.studies import FETCHES, Here, Inquiry, Key, Next, OpenStudies
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -48,11 +49,14 @@ class Request:
 class Retriever:
     """Fetches studies for the command line and, later, for queued jobs."""
 
-    def __init__(self, open_studies: OpenStudies, completion: Completion, journal: Journal, mover: Mover) -> None:
+    def __init__(
+        self, open_studies: OpenStudies, completion: Completion, journal: Journal, mover: Mover, admission: Admission
+    ) -> None:
         self._open = open_studies
         self._completion = completion
         self._journal = journal
         self._mover = mover
+        self._admission = admission
 
     async def fetch(self, request: Request, report: Report) -> bool:
         """Fetch one study; True when all that the source lists has arrived (or the source lists nothing to compare)."""
@@ -73,22 +77,36 @@ class Retriever:
         self._say(request, report, "study-found", expected=expected)
         self._open.move_started(request.key, request.way.quiet, time.monotonic())
         try:
-            await self._move(request, WHOLE, report)
-            missing = await self._settle(request)
-            for step in FETCHES:
-                if not missing:
-                    break
-                self._say(request, report, "gap-fetched", missing=len(missing))
-                await self._move(request, parts(step, missing), report)
-                missing = await self._settle(request)
-        finally:
+            missing = await self._move_until_here(request, report)
             self._note_answer(request)
+        finally:
             self._open.move_ended(request.key, time.monotonic())
         if listed.instances is not None and not missing:
             await self._completion.judge(request.key)
         here = await asyncio.to_thread(self._here, request)
         self._say(request, report, "study-arrived", expected=expected, here=here.count)
         return not missing
+
+    async def _move_until_here(self, request: Request, report: Report) -> list[Found]:
+        """C-MOVE of the study, then of what is still missing; an association that breaks down ends nothing by itself.
+
+        What is missing at the end. Raises what broke the last C-MOVE where it brought nothing.
+        """
+        missing = list(request.listed.instances or ())
+        for step in (Next.FETCH_STUDY, *FETCHES):
+            before, broken = len(missing), None
+            if step is not Next.FETCH_STUDY:
+                self._say(request, report, "gap-fetched", missing=len(missing))
+            try:
+                await self._move(request, parts(step, missing), report)
+            except DicomnodeError as error:
+                broken, request.trouble = error, error.what
+            missing = await self._settle(request)
+            if broken is not None and (not request.listed.instances or len(missing) == before):
+                raise broken
+            if not missing:
+                break
+        return missing
 
     def _note_answer(self, request: Request) -> None:
         answer = request.listed.answer(request.way)
@@ -122,10 +140,26 @@ class Retriever:
             report({"event": "moving", "number": request.number, "completed": moved.completed})
 
         move = Move(request.way, request.source, request.uid, request.key)
-        request.trouble = await self._mover.move(move, wanted, progress)
+        began = time.time()
+        try:
+            request.trouble = await self._mover.move(move, wanted, progress)
+        finally:
+            await self._tell_unheard(request, began, report)
         if request.trouble:
             told = {"source": request.source.name, "text": request.trouble}
             report({"event": "move-ended", "number": request.number, "study": request.key[1], **told})
+
+    async def _tell_unheard(self, request: Request, began: float, report: Report) -> None:
+        """Where a C-MOVE brought nothing: whom we turned away meanwhile, or that nobody called."""
+        here = await asyncio.to_thread(self._here, request)
+        if here.count:
+            return
+        away = [each for each in self._admission.turned_away if float(str(each["at"])) >= began]
+        for each in away:
+            facts = {name: each[name] for name in ("calling", "called", "address", "why")}
+            self._say(request, report, "move-turned-away", source=request.source.name, **facts)
+        if not away and self._admission.last_call.get(request.source.name, 0.0) < began:
+            self._say(request, report, "move-unheard", source=request.source.name, ae_title=request.way.ae_title)
 
     def _say(self, request: Request, report: Report, event: str, **facts: object) -> None:
         log.info(event, project=request.key[0], study=request.key[1], **facts)

@@ -5,17 +5,14 @@ The final status of a C-MOVE is logged and never believed: what arrived is what 
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar, cast
 
 import structlog
 
 from dicomnode.dimse import query
+from dicomnode.dimse.apart import apart
 from dicomnode.dimse.query import Found, Moved
 from dicomnode.model import Peer
 from dicomnode.studies import Key, Next, OpenStudies, SourceAnswer, Verify
@@ -23,7 +20,6 @@ from dicomnode.ways import Way
 
 log = structlog.get_logger()
 
-T = TypeVar("T")
 Parts = Sequence[tuple[str | None, list[str] | None]]
 """Series Instance UID and SOP Instance UIDs of each C-MOVE; None: all of the study, or of the series."""
 
@@ -112,25 +108,3 @@ class Mover:
             if moved.status:
                 trouble = moved.text
         return trouble
-
-
-async def apart(work: Callable[..., T], *arguments: object, **named: object) -> T:
-    """Run a query in a thread of its own, which does not keep the process from ending."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def tell(result: T | None, error: Exception | None) -> None:
-        if not done.done():
-            done.set_exception(error) if error else done.set_result(cast(T, result))
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work(*arguments, **named)
-        except Exception as error:  # noqa: BLE001 - handed over to whoever waits
-            failure = error
-        with suppress(RuntimeError):  # the loop may have ended meanwhile
-            loop.call_soon_threadsafe(tell, result, failure)
-
-    threading.Thread(target=run, name="query", daemon=True).start()
-    return await done

@@ -44,6 +44,8 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
     (S.FORWARDING, Fact.UNDELIVERABLE): S.FAILED,
     (S.FORWARDING, Fact.HELD): S.HELD,
     (S.FORWARDED, Fact.CONFIRMED): S.CONFIRMED,
+    (S.FORWARDED, Fact.UNDELIVERABLE): S.FAILED,  # it took what it does not hold
+    (S.FORWARDED, Fact.HELD): S.HELD,
     (S.FAILED, Fact.RETRY): S.COMPLETE,
     (S.HELD, Fact.RETRY): S.COMPLETE,
     (S.INCOMPLETE, Fact.RETRY): S.RECEIVING,

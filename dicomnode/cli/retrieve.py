@@ -96,6 +96,14 @@ def _what(document: Mapping[str, object]) -> str:
             return f"{counted(document.get('completed'), 'instance')} sent by the source"
         case "move-ended":
             return f"{document.get('source')} ended C-MOVE: {document.get('text')}; see dicomnode check and the log"
+        case "move-turned-away":
+            who = f"{document.get('calling')} at {document.get('address')} called {document.get('called')}"
+            return (
+                f"{who} meanwhile and was rejected: {document.get('why')}; correct peers.* here, or the AE title there"
+            )
+        case "move-unheard":
+            us, source = document.get("ae_title"), document.get("source")
+            return f"{source} did not call us; correct the host and port that it has for {us}, see dicomnode check"
         case "gap-fetched":
             return f"{counted(document.get('missing'), 'instance')} did not come, asked for again"
         case "study-arrived":

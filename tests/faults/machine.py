@@ -33,6 +33,7 @@ class Machine:
         self.settings = {
             "quiet": "300ms",
             "verify": "quiet",
+            "confirm": "status",
             "whole": "64KiB",
             "storage": "min_free: 1MiB",
             "forward": "first: 100ms, most: 400ms",
@@ -67,7 +68,12 @@ peers:
   staging: {{ae_title: STAGING, host: 127.0.0.1, port: 4242}}
   research: {{ae_title: RESEARCH, host: 127.0.0.1, port: {self.research}}}
 projects:
-  default: {{rules: {self.rules}, source: staging, destinations: [research], completion: {{{completion}}}}}
+  default:
+    rules: {self.rules}
+    source: staging
+    destinations: [research]
+    completion: {{{completion}}}
+    confirm: {told["confirm"]}
 forward: {{{told["forward"]}}}
 """
 

@@ -46,6 +46,8 @@ class Archive:
         self.levels = {"STUDY", "SERIES", "IMAGE"}
         self.find, self.move, self.pause = 0x0000, "send", 0.0
         self.counts = True
+        self.calls_itself = ae_title
+        self.extra: list[Dataset] = []  # what a "silent" C-MOVE pushes too
         self.forgets: list[int] = []  # how many of the first instances each store association loses, in order
         self.asked: list[str] = []
         self.moved: list[tuple[str, int]] = []
@@ -137,7 +139,7 @@ class Archive:
             yield from ((0xFF00, data_set) for data_set in sent)
             return
         if how == "silent":
-            self.push(port, sent)
+            self.push(port, [*sent, *self.extra])
         if how == "abort":
             self.push(port, sent[:1])
             event.assoc.abort()
@@ -151,8 +153,9 @@ class Archive:
         wanted = list(data_sets)
         if not wanted:
             return []
-        association = AE(self.ae_title).associate(HOST, port, contexts=_contexts(wanted), ae_title=called)
-        assert association.is_established
+        association = AE(self.calls_itself).associate(HOST, port, contexts=_contexts(wanted), ae_title=called)
+        if not association.is_established:
+            return []
         statuses = []
         for data_set in wanted:
             time.sleep(self.pause)
