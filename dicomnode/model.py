@@ -10,6 +10,10 @@ from pathlib import Path
 Buffer = bytes | bytearray | memoryview
 
 
+JUDGED = "AcceptConditions"
+"""The attribute under which the identity book has what the rules' conditions said of an instance, as JSON."""
+
+
 class Reason(StrEnum):
     """Why an instance is withheld; the text for people is `EXPLANATIONS`."""
 
@@ -35,6 +39,9 @@ class Reason(StrEnum):
     COLLISION = "collision"
     SUSPICIOUS_PIXELS = "suspicious-pixels"
     NOT_ACCEPTED = "not-accepted"
+    CONDITIONS = "conditions"
+    SERIES_CONDITIONS = "series-conditions"
+    STUDY_CONDITIONS = "study-conditions"
     INTERNAL = "internal-error"
 
 
@@ -61,6 +68,9 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.COLLISION: "two patients would get the same pseudonym",
     Reason.SUSPICIOUS_PIXELS: "the pixels may show identifying text",
     Reason.NOT_ACCEPTED: "the rules do not accept this instance",
+    Reason.CONDITIONS: "a condition of the rules does not hold",
+    Reason.SERIES_CONDITIONS: "a condition of the rules does not hold; nothing of its series is sent",
+    Reason.STUDY_CONDITIONS: "a condition of the rules does not hold; nothing of its study is sent",
     Reason.INTERNAL: "an unexpected error occurred while it was de-identified",
 }
 
@@ -77,14 +87,21 @@ class Originals:
 class Doubt(Exception):
     """Raised while an instance is de-identified: it must be withheld. `where` names tags, never values.
 
-    `originals` holds the instance's UIDs where they could be read.
+    `originals` holds the instance's UIDs where they could be read, `judged` what the rules' conditions said of it.
     """
 
-    def __init__(self, reason: Reason, where: str = "", originals: Originals | None = None) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        where: str = "",
+        originals: Originals | None = None,
+        judged: IdentityEntry | None = None,
+    ) -> None:
         super().__init__(f"{reason}: {where}" if where else str(reason))
         self.reason = reason
         self.where = where
         self.originals = originals
+        self.judged = judged
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,13 +70,29 @@ def document(plan: Plan, sop_class: str | None = None, tag: int | None = None) -
         "suspicious_pixels": {
             "rules": [_suspicious(rule) for rule in plan.pixels.rules],
             "accepted": [explanation.class_name(uid) for uid in sorted(plan.pixels.accepted)],
+            "off": explanation.loosened(plan),
         },
+        "exceptions": [asdict(each) for each in explanation.exceptions(plan)],
+        "conditions": conditions(plan),
+        "remarks": list(plan.remarks),
         "sop_class": sop_class and _class(plan, sop_class),
         "actions": {action.name.lower(): explanation.WORDS.get(action.name, "") for action in Action},
         "codes": {code: {type_: _outcome(code, type_) for type_ in TYPES} for code in _codes()},
         "attributes": [_attribute(plan, sop_class, source, each) for source, each in rows],
         "concepts": [asdict(each) for each in explanation.concept_rows(plan)] if tag is None else [],
         "by_vr": [_vr(each) for each in explanation.by_vr(plan)],
+    }
+
+
+def conditions(plan: Plan) -> Document | None:
+    """What is asked of an instance, and what fails with it; None where nothing is."""
+    asked = plan.acceptance
+    if asked is None:
+        return None
+    return {
+        "accept_if": [str(test) for test in asked.tests],
+        "withhold_if": [" and ".join(map(str, each)) for each in asked.withheld],
+        "aggregate": asked.aggregate,
     }
 
 
@@ -232,7 +248,33 @@ def facts(told: Document) -> list[tuple[str, str]]:
         *(("withheld", f"{each['name']}: {each['reason']}") for each in told["withheld"]),
         *(("pixels", f"withheld, {each['name']}: {each['reason']}") for each in told["suspicious_pixels"]["rules"]),
         *(("pixels", f"not judged: {name}") for name in told["suspicious_pixels"]["accepted"]),
+        *(("pixels", line) for line in loosened(told["suspicious_pixels"])),
+        *(("rules say", said(each)) for each in told["exceptions"]),
+        *asked(told["conditions"]),
+        *(("but", remark) for remark in told["remarks"]),
     ]
+
+
+def loosened(pixels: Document) -> list[str]:
+    """What no longer holds of the rules about pixels."""
+    if not pixels["rules"]:
+        return ["no picture is judged: what is burned in goes out"]
+    return [f"switched off: {name}" for name in pixels["off"]]
+
+
+def said(each: Document) -> str:
+    """A line of the rules about attributes."""
+    return " ".join(filter(None, (each["attributes"], each["action"], each["argument"])))
+
+
+def asked(told: Document | None) -> list[tuple[str, str]]:
+    """The conditions on instances."""
+    if told is None:
+        return []
+    lines = [*(("accept if", each) for each in told["accept_if"])]
+    lines += [("withheld if", each) for each in told["withhold_if"]]
+    wide = {"instance": "alone", "series": "with its series", "study": "with its study"}[told["aggregate"]]
+    return [*lines, ("fails", f"an instance {wide}")]
 
 
 def _code(each: Document) -> str:
@@ -251,10 +293,10 @@ def text(told: Document, one: bool = False) -> str:
     return "\n".join(
         [
             *parts,
-            *(f"{name:11}{value}" for name, value in facts(told)),
+            *(f"{name:12}{value}" for name, value in facts(told)),
             "",
             "actions",
-            *(f"{action:11}{words}" for action, words in told["actions"].items()),
+            *(f"{action:12}{words}" for action, words in told["actions"].items()),
             "",
             "codes of Table E.1-1",
             table(*codes(told)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -11,11 +12,14 @@ from dicomnode.cli import conformance as statement
 from dicomnode.cli import difference, markdown
 from dicomnode.cli import explain as explaining
 from dicomnode.cli.options import as_json, say_json
+from dicomnode.deidentify import explanation
 from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.rules import load
 from dicomnode.deidentify.standard import dictionary
 from dicomnode.keys import KEY_BYTES, ProjectKeys, load_key
 
+LINES = ("attributes", "conditions", "pixels", "remarks")
+"""Facts of which each stands on a line of its own."""
 RULES = click.argument("file", metavar="RULES", type=click.Path(path_type=Path))
 
 
@@ -34,11 +38,13 @@ def check(file: Path, as_json: bool) -> int:
         say_json(_facts(plan))
     else:
         for name, value in _facts(plan).items():
-            click.echo(f"{name:12}{', '.join(value) if isinstance(value, list) else value}")
+            for line in value if isinstance(value, list) and name in LINES else [value]:
+                click.echo(f"{name:12}{', '.join(line) if isinstance(line, list) else line}")
     return 0
 
 
 def _facts(plan: Plan) -> dict[str, str | list[str]]:
+    told = explaining.conditions(plan)
     return {
         "rules": plan.name,
         "digest": plan.digest,
@@ -47,7 +53,18 @@ def _facts(plan: Plan) -> dict[str, str | list[str]]:
         "method": list(plan.methods.text),
         "codes": [f"{value} {meaning}" for value, meaning in plan.methods.codes] or ["none"],
         "templates": [f"{name}={template}" for name, template in plan.templates.items()],
+        "attributes": [explaining.said(asdict(each)) for each in explanation.exceptions(plan)] or ["none"],
+        "conditions": [f"{name} {value}" for name, value in explaining.asked(told)] or ["none"],
+        "pixels": _pixels(plan),
+        "remarks": list(plan.remarks) or ["none"],
     }
+
+
+def _pixels(plan: Plan) -> list[str]:
+    """What the rules change of those about pixels."""
+    changed = explaining.loosened({"rules": plan.pixels.rules, "off": explanation.loosened(plan)})
+    changed += [f"not judged: {explanation.class_name(uid)}" for uid in sorted(plan.pixels.accepted)]
+    return changed or ["judged by all rules"]
 
 
 @rules.command()

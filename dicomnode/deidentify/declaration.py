@@ -10,17 +10,16 @@ from dicomnode.deidentify.plan import OWN_DIGEST, Plan
 REMOVED, METHOD, METHOD_CODES, LONGITUDINAL = 0x00120062, 0x00120063, 0x00120064, 0x00280303
 
 
-def declared(plan: Plan, data: bytes, elements: list[Element], implicit: bool) -> bytes:
-    """(0012,0062), (0012,0063) and (0012,0064)."""
+def declared(plan: Plan, data: bytes, elements: list[Element], implicit: bool) -> list[tuple[int, bytes]]:
+    """What is written, in front of which tag: (0012,0062), (0012,0063) and (0012,0064); and (0028,0303)."""
     text = plan.declared_text(text_of(data, elements, METHOD)).encode("ascii")
     codes = plan.declared_codes(rewrite.dcm_codes(data, elements, METHOD_CODES), implicit)
     written = rewrite.new(REMOVED, b"CS", b"YES", implicit) + rewrite.new(METHOD, b"LO", text, implicit)
-    return written + (rewrite.new(METHOD_CODES, b"SQ", codes, implicit) if codes else b"")
-
-
-def longitudinal(plan: Plan, implicit: bool) -> bytes:
-    """(0028,0303)."""
-    return rewrite.new(LONGITUDINAL, b"CS", plan.methods.longitudinal.encode("ascii"), implicit)
+    longitudinal = rewrite.new(LONGITUDINAL, b"CS", plan.methods.longitudinal.encode("ascii"), implicit)
+    return [
+        (REMOVED, written + (rewrite.new(METHOD_CODES, b"SQ", codes, implicit) if codes else b"")),
+        (LONGITUDINAL, longitudinal),
+    ]
 
 
 def digests_before(data: bytes, elements: list[Element]) -> list[bytes]:

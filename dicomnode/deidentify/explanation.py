@@ -8,6 +8,7 @@ from functools import cache
 
 from pydicom._dicom_dict import DicomDictionary
 
+from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.concepts import PLAIN, concepts
 from dicomnode.deidentify.plan import Action, Plan, Step, Steps, key_of
 from dicomnode.deidentify.resolve import DECLARED
@@ -32,6 +33,12 @@ WORDS = {
     "WITHHOLD": "the instance is withheld",
     "PRIVATE": "stays where the standard's list of safe private attributes names it; otherwise it is removed",
     "CONTENT": "the items are content items or graphic annotations: each stays, is cleaned or goes as a whole",
+    "HASH": "letters and digits of a keyed hash of the value take its place, always the same for the same value",
+    "REPLACE": "a text of the rules takes its place, with the project, the patient's pseudonym or what else is sent",
+    "SUBSTITUTE": "what the rules' patterns make of the whole value; what none matches becomes empty",
+    "VOCABULARY": "values that the rules list stay, others become empty",
+    "ROUND": "rounded: a date to its month or year, a time to its hour, a number or age to a multiple; else emptied",
+    "CODE": "the code that the rules' table gives for the value, or the coded item that the rules name; else emptied",
     "OVERLAY": "stays where the overlay plane marks a region of interest; otherwise the attribute is removed",
 }
 """The actions of a plan in words."""
@@ -114,6 +121,28 @@ def table_rows(plan: Plan) -> list[Explained]:
 def additions(plan: Plan) -> list[Explained]:
     """What is treated beyond the table by name."""
     return [_row(plan, row) for _, row in sorted(tables.additions().items())]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line of the rules about attributes: which ones, the action, its argument, and where it stands."""
+
+    attributes: str
+    action: str
+    argument: str
+    where: str
+
+
+def exceptions(plan: Plan) -> list[Said]:
+    """Every line of the rules about attributes, those of the file itself first."""
+    lines = plan.exceptions.lines if plan.exceptions else ()
+    return [Said(str(selector), treat.word, treat.argument, treat.line) for selector, treat in lines]
+
+
+def loosened(plan: Plan) -> list[str]:
+    """The rules about pixels that hold where nothing is said, and that these rules switch off."""
+    held = {rule.name for rule in plan.pixels.rules}
+    return [rule.name for rule in suspicious.default().rules if rule.name not in held]
 
 
 def beyond(plan: Plan) -> list[Explained]:

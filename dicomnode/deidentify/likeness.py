@@ -39,7 +39,8 @@ DECLARED = frozenset([REMOVED, METHOD, METHOD_CODES, LONGITUDINAL])
 
 def deciding(plan: Plan) -> frozenset[int]:
     """The tags on which more hangs than the treatment of their own elements."""
-    return DECIDING | DECLARED | IMAGE_ATTRIBUTES | {OFFSETS, LENGTHS} | set(plan.pixels.asked)
+    asked = plan.asked if plan.acceptance is None else plan.asked | plan.acceptance.asked
+    return DECIDING | DECLARED | IMAGE_ATTRIBUTES | {OFFSETS, LENGTHS} | set(plan.pixels.asked) | asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.standard.replacements import code_items
 from dicomnode.deidentify.suspicious import SuspiciousPixels
 
 if TYPE_CHECKING:
+    from dicomnode.deidentify.acceptance import Acceptance
     from dicomnode.deidentify.descriptors import Cleaner
+    from dicomnode.deidentify.exceptions import Exceptions
     from dicomnode.deidentify.private import SafePrivate
 
 MEMO = 8192
@@ -67,7 +69,7 @@ class Action(IntEnum):
     CONTENT treats the items as content items or graphic annotations: each as a whole, and some of them go.
     OVERLAY keeps an element of an overlay plane that marks a region of interest. FORM keeps the values that are what
     their VR says (`Step.form`) and empties the others; where the image hangs on them they are in doubt. WITHHOLD is a
-    doubt whatever the value.
+    doubt whatever the value. HASH, REPLACE, SUBSTITUTE, VOCABULARY, ROUND and CODE write what `Step.made` says.
     """
 
     KEEP = 0
@@ -86,6 +88,27 @@ class Action(IntEnum):
     OVERLAY = 13
     FORM = 14
     WITHHOLD = 15
+    HASH = 16
+    REPLACE = 17
+    SUBSTITUTE = 18
+    VOCABULARY = 19
+    ROUND = 20
+    CODE = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How the rules make a value: HASH (length), REPLACE (texts, tags, and (hash|project|patient, length)), SUBSTITUTE
+    (pattern, replacement), VOCABULARY (folded values), ROUND (unit), CODE (folded value, code), SHIFT (days).
+    """
+
+    action: Action
+    argument: tuple[Any, ...] = ()
+
+    @property
+    def asks_value(self) -> bool:
+        """Whether a template needs the value that it replaces."""
+        return any(isinstance(part, tuple) and part[0] == "hash" for part in self.argument)
 
 
 class Needle(IntEnum):
@@ -118,6 +141,8 @@ class Step:
     reason: str = ""
     form: str = ""
     """For FORM: CS, DS, IS or UI, and TEXT for text under VR UN."""
+    made: Made | None = None
+    """How the rules make the value; with SHIFT, a number of days of their own."""
 
 
 def key_of(tag: int, vr: str) -> int:
@@ -176,6 +201,8 @@ class Shift:
 
     unit: int = 1
     most: int = 365
+    days: int | None = None
+    """The same number of days for everybody, where the rules say one."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +229,25 @@ class Plan:
     """None unless descriptors are cleaned."""
     pixels: SuspiciousPixels = field(default_factory=suspicious.default, repr=False)
     """Which instances are withheld for what their pixels may show."""
+    makes: bool = False
+    """Whether the rules make values of their own."""
+    adds: tuple[tuple[int, Made], ...] = ()
+    """Attributes of the top level, in front of the pixel data, that are written where the instance has none."""
+    acceptance: Acceptance | None = field(default=None, repr=False)
+    """None unless instances are withheld by conditions."""
+    exceptions: Exceptions | None = field(default=None, repr=False)
+    """All that the rules say of attributes; None where they say nothing."""
+    remarks: tuple[str, ...] = ()
+    """What contradicts the profile or the options claimed, and what it costs."""
     _classes: dict[str, Steps] = field(default_factory=dict, repr=False)
+
+    @property
+    def asked(self) -> frozenset[int]:
+        """The attributes of the top level on which values of others hang, and those that may be added."""
+        lines = self.exceptions.lines if self.exceptions is not None else ()
+        templates = (treat.made.argument for _, treat in lines if treat.made and treat.action is Action.REPLACE)
+        others = (part for template in templates for part in template if isinstance(part, int))
+        return frozenset([*others, *(tag for tag, _ in self.adds)]) if self.makes else frozenset()
 
     @property
     def retain_uids(self) -> bool:

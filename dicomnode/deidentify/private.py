@@ -1,5 +1,7 @@
 """Private attributes that stay: those of the standard's list of safe ones (PS3.15 Table E.3.10-1), block by block.
 
+The rules may name others, by creator; what they say of an attribute goes before the list.
+
 A private data element (gggg,xxee) belongs to the private creator at (gggg,00xx) of its own level (PS3.5 section 7.8).
 The list names group, ee and creator. In Explicit VR the file's VR must be the list's; a value of VR UN is read in the
 list's VR, and must fit it.
@@ -13,12 +15,13 @@ from collections.abc import Sequence
 from functools import cache
 
 from dicomnode.deidentify.encoded import SQ, UN, Element, vr_code
+from dicomnode.deidentify.exceptions import Line
 from dicomnode.deidentify.plan import MEMO, Action, Needle, Step
 from dicomnode.deidentify.standard import tables
 
 FIRST_BLOCK = 0x10
 BLOCK = 0x100
-REASON = "Table E.3.10-1 lists it as safe"
+REASON = "Table E.3.10-1 lists it as safe, or the rules keep it"
 CREATOR = Step(Action.KEEP, reason="the creator of a block of which something stays")
 LO, UI = vr_code("LO"), vr_code("UI")
 WIDTHS = {vr_code(vr): width for width, vrs in ((2, "US SS OW"), (4, "AT UL SL FL"), (8, "FD")) for vr in vrs.split()}
@@ -49,16 +52,19 @@ def listed() -> dict[tuple[int, int, bytes], tuple[str, ...]]:
 class SafePrivate:
     """Says which private elements stay; pure, and the same at every place of a data set."""
 
-    def __init__(self, retain_uids: bool) -> None:
+    def __init__(self, retain_uids: bool, by_list: bool = True, chosen: Sequence[Line] = ()) -> None:
         self._retain_uids = retain_uids
-        self._groups = {group for group, _, _ in listed()}
+        self._listed = listed() if by_list else {}
+        self._chosen = chosen
+        self._groups = {group for group, _, _ in self._listed} | {each.tag >> 16 for each, _ in chosen}
+        self._any_group = any(not each.tag >> 16 for each, _ in chosen)
         self._known: dict[tuple[int, int, bytes], tuple[Step, int] | None] = {}
 
     def step(self, data: bytes, elements: Sequence[Element], element: Element) -> tuple[Step, int] | None:
         """What happens to a private element among those of its level, and its VR; None when it does not stay."""
         tag, vr = element[0], element[1]
         number = tag & 0xFFFF
-        if tag >> 16 not in self._groups:
+        if tag >> 16 not in self._groups and not self._any_group:
             return None
         if FIRST_BLOCK <= number < BLOCK:
             return (CREATOR, LO) if self._has_kept(data, elements, element) else None
@@ -78,12 +84,24 @@ class SafePrivate:
         return found if found is not None and _fits(data, element, found[1]) else None
 
     def _judged(self, tag: int, vr: int, creator: bytes) -> tuple[Step, int] | None:
-        """What the list says of an element, whatever its value."""
-        allowed = listed().get((tag >> 16, tag & 0xFF, creator), ())
+        """What the rules and the list say of an element, whatever its value."""
+        said = self._said(tag, creator)
+        if said is not None:
+            return self._kept(vr) if said is Action.KEEP else None
+        allowed = self._listed.get((tag >> 16, tag & 0xFF, creator), ())
         if vr == UN and allowed != NUMERIC and allowed:
             vr = vr_code(allowed[0])
         if vr not in [vr_code(each) for each in allowed]:
             return None
+        return self._kept(vr)
+
+    def _said(self, tag: int, creator: bytes) -> Action | None:
+        """What the rules say of an element; the line that names most of it holds."""
+        name = creator.decode("latin-1").upper()
+        found = [line for line in self._chosen if line[0].text == name and tag & line[0].digits == line[0].tag]
+        return max(found, key=lambda line: line[0].digits.bit_count())[1].action if found else None
+
+    def _kept(self, vr: int) -> tuple[Step, int]:
         if vr == SQ:
             return Step(Action.RECURSE, reason=REASON), vr
         if vr == UI and not self._retain_uids:

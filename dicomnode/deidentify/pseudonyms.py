@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dicomnode.deidentify.values import is_well_known_uid
 from dicomnode.keys import base32, keyed_digest
+
+if TYPE_CHECKING:
+    from dicomnode.deidentify.plan import Shift
 
 DEFAULT_TEMPLATE = "{hash:10}"
 TEMPLATE_LIMITS = {"patient_id": 64, "patient_name": 64, "accession": 16, "study_id": 16}
@@ -75,6 +79,14 @@ class Pseudonyms:
         label, keyed_by = ("date shift", value) if value else ("date shift of study", study_uid.strip(PADDING))
         number = int.from_bytes(keyed_digest(self._key, label, keyed_by.encode()), "big")
         return -unit * (1 + number % (most // unit))
+
+    def days(self, patient_id: str, study_uid: str, shift: Shift) -> int:
+        """By how many days the dates of a patient move under the rules."""
+        return shift.days if shift.days is not None else self.shift(patient_id, study_uid, shift.unit, shift.most)
+
+    def hash_of(self, tag: int, value: str) -> str:
+        """The hash of a value of an attribute (52 characters); the same in every instance of the project."""
+        return self._hash(f"value of {tag:08x}", value)
 
     def render(self, attribute: str, original: str, patient_hash: str) -> str:
         """The value to write for a templated attribute (patient_id, patient_name, accession, study_id).

@@ -1,7 +1,7 @@
 """From the rules and the standard's data to a step: the table's code, the Type, the VR.
 
 An attribute is looked up in this order: groups that no data set may have and private groups; the four attributes that
-declare the de-identification; the rules' own overrides; the templates; Table E.1-1 with the options chosen; then the
+declare the de-identification; the rules' own exceptions; the templates; Table E.1-1 with the options chosen; then the
 VR, for what the table does not name.
 """
 
@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dicomnode.deidentify import suspicious
+from dicomnode.deidentify.acceptance import Acceptance
 from dicomnode.deidentify.content import CODES
+from dicomnode.deidentify.exceptions import Exceptions, Treat
 from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 from dicomnode.deidentify.standard.types import Node, iod_of
@@ -48,19 +50,23 @@ KEEPING = frozenset(
     [Action.KEEP, Action.FORM, Action.WITHHOLD, Action.CHECK, Action.RECURSE, Action.SHIFT, Action.AGE, Action.CONTENT]
 )
 """After these the gate has nothing to look for."""
+MADE = frozenset([Action.HASH, Action.REPLACE, Action.SUBSTITUTE, Action.VOCABULARY, Action.ROUND, Action.CODE])
+"""Values that the rules make."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a rules file decided: options by column name, actions by tag, templates, classes to withhold or accept."""
+    """What a rules file decided: options by column name, exceptions, templates, what to withhold or accept."""
 
     options: frozenset[str] = frozenset()
-    overrides: Mapping[int, Action] = field(default_factory=dict)
+    exceptions: Exceptions = field(default_factory=Exceptions)
     templates: Mapping[str, str] = field(default_factory=dict)
     withhold: frozenset[str] = frozenset()
     accept: frozenset[str] = frozenset()
     shift: Shift = field(default_factory=Shift)
     """How dates are moved, where they are."""
+    acceptance: Acceptance = field(default_factory=Acceptance)
+    """Conditions on instances."""
     pixels: SuspiciousPixels = field(default_factory=suspicious.default)
     vocabulary: tuple[str, ...] = ()
     """Descriptions that stay as they are."""
@@ -99,21 +105,32 @@ class Resolver:
 
     def steps(self, sop_class: str) -> Steps:
         """The steps at the top level of a SOP class."""
+        if self._choices.exceptions.has_paths:
+            return self._along(sop_class, iod_of(sop_class), ())
         root = iod_of(sop_class)
         known = root is not None
         below: list[Steps] = []
         nowhere = Node()
-        elsewhere = Steps(partial(self._step, sop_class, nowhere if known else None, False), lambda _: below[0])
+        elsewhere = Steps(partial(self._step, sop_class, nowhere if known else None, None), lambda _: below[0])
         below.append(elsewhere)
 
-        def place(node: Node, top: bool) -> Steps:
+        def place(node: Node, path: tuple[int, ...] | None) -> Steps:
             def into(tag: int) -> Steps:
                 found = node.sequences.get(tag)
-                return place(found, False) if found is not None else elsewhere
+                return place(found, None) if found is not None else elsewhere
 
-            return Steps(partial(self._step, sop_class, node if known else None, top), into)
+            return Steps(partial(self._step, sop_class, node if known else None, path), into)
 
-        return place(root or nowhere, True)
+        return place(root or nowhere, ())
+
+    def _along(self, sop_class: str, node: Node | None, path: tuple[int, ...]) -> Steps:
+        """The steps at a place, where it matters in which sequences that is."""
+
+        def into(tag: int) -> Steps:
+            inner = None if node is None else node.sequences.get(tag, Node())
+            return self._along(sop_class, inner, (*path, tag))
+
+        return Steps(partial(self._step, sop_class, node, path), into)
 
     def refuses(self, sop_class: str) -> bool:
         """Whether instances of the class are withheld."""
@@ -121,14 +138,21 @@ class Resolver:
             return True
         return sop_class in tables.withheld_classes() and sop_class not in self._choices.accept
 
-    def _step(self, sop_class: str, node: Node | None, top: bool, tag: int, vr: str) -> Step:
-        action, reason = self._action(node, tag, vr)
+    def _step(self, sop_class: str, node: Node | None, path: tuple[int, ...] | None, tag: int, vr: str) -> Step:
+        """`path` is () at the top level, and None at a place inside of which it does not matter."""
+        top = path == ()
+        treat = self._choices.exceptions.of(path or (), tag, vr) if tag not in DECLARED else None
+        action, reason = self._action(node, tag, vr, treat)
         if tag in PIXELS and not top:
             action, reason = Action.WITHHOLD, "pixel data inside a sequence, of which nobody can say what it shows"
         dummy = implicit = None
         if action is Action.DUMMY:
             action, dummy, implicit = self._dummy(sop_class, tag, vr)
-        elif action is Action.CLEAN and _must_have_value(tag, None if node is None else node.types.get(tag, "")):
+        elif action is Action.CODE and treat is not None and treat.items:
+            action, dummy, implicit = _coded(treat, vr)
+        elif (action is Action.CLEAN or action in MADE) and _must_have_value(
+            tag, None if node is None else node.types.get(tag, "")
+        ):
             _, dummy, implicit = self._dummy(sop_class, tag, vr)
         return Step(
             action=action,
@@ -140,9 +164,10 @@ class Resolver:
             implicit=implicit,
             reason=reason,
             form=_form(tag, vr) if action is Action.FORM else "",
+            made=treat.made if treat is not None and action in (*MADE, Action.SHIFT) else None,
         )
 
-    def _action(self, node: Node | None, tag: int, vr: str) -> tuple[Action, str]:
+    def _action(self, node: Node | None, tag: int, vr: str, treat: Treat | None) -> tuple[Action, str]:
         group = tag >> 16
         if group & 1:
             return self._private(tag)
@@ -150,9 +175,8 @@ class Resolver:
             return Action.REMOVE, "not part of a data set (PS3.5 section 7)"
         if tag in DECLARED:
             return Action.REMOVE, "written anew (PS3.15 E.1.1)"
-        override = self._choices.overrides.get(tag)
-        if override is not None:
-            return _override(override, tag, vr), "the rules say so"
+        if treat is not None:
+            return _override(treat, tag, vr), "the rules say so"
         if TEMPLATED.get(tag) in self._choices.templates:
             textual = vr in dictionary.TEXT or vr == "UN"
             return (Action.PSEUDONYM if textual else Action.EMPTY), "a pseudonym by the rules' template"
@@ -172,6 +196,8 @@ class Resolver:
         possible = 0x10 <= number <= 0xFF or number >= PRIVATE_ELEMENTS
         if "private" in self._choices.options and possible:
             return Action.PRIVATE, "private attributes, Table E.1-1: C (private)"
+        if self._choices.exceptions.private and possible:
+            return Action.PRIVATE, "private attributes, Table E.1-1: X, but the rules name some"
         return Action.REMOVE, "private attributes, Table E.1-1: X"
 
     def _cleaned(self, row: tables.Row, tag: int, vr: str) -> tuple[Action, str] | None:
@@ -340,11 +366,25 @@ def _may_stand_for(tag: int, vr: str) -> bool:
     return (said, vr) in ALIKE or vr in dictionary.vrs_of(tag)
 
 
-def _override(action: Action, tag: int, vr: str) -> Action:
+def _override(treat: Treat, tag: int, vr: str) -> Action:
+    action, said = treat.action, dictionary.vr_of(tag)
     if action is Action.KEEP:
         return _keep(tag, vr)
-    if action is Action.UID:
+    if action is Action.UID or (action is Action.DUMMY and "UI" in (vr, said)):
         return Action.UID if vr in ("UI", "UN") else Action.REMOVE
-    if action is Action.DUMMY and "UI" in (vr, dictionary.vr_of(tag)):
-        return Action.UID if vr in ("UI", "UN") else Action.REMOVE
+    if action is Action.SHIFT:
+        return _moved(tag, vr) or Action.REMOVE
+    if action is Action.CLEAN:
+        return described_action(tag, vr) or Action.REMOVE
+    if action in MADE and not treat.items and (said == "SQ" or vr not in (*dictionary.TEXT, "UN")):
+        return Action.REMOVE
     return action
+
+
+def _coded(treat: Treat, vr: str) -> tuple[Action, bytes | None, bytes | None]:
+    """A sequence replaced by coded items."""
+    if vr not in ("SQ", "UN"):
+        return Action.REMOVE, None, None
+    records = [{"00080100": ["SH", v], "00080102": ["SH", s], "00080104": ["LO", m]} for v, s, m in treat.items]
+    implicit = replacements.items(records, True)
+    return Action.DUMMY, replacements.items(records, False) if vr == "SQ" else implicit, implicit

@@ -23,6 +23,8 @@ ITEM = b"\xfe\xff\x00\xe0"
 ITEM_END = b"\xfe\xff\x0d\xe0\0\0\0\0"
 SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
 MOST_SHORT = 0xFFFE
+LONG_VRS = frozenset([b"SQ", b"UC", b"UR", b"UT"])
+"""Of the VRs that are written anew, those with a length of four bytes (PS3.5 section 7.1.2)."""
 
 
 def key_uid(data: bytes, elements: Sequence[Element], tag: int) -> str:
@@ -69,7 +71,7 @@ def new(tag: int, vr: bytes, value: bytes, implicit: bool) -> bytes:
     group, number = tag >> 16, tag & 0xFFFF
     if implicit:
         return IMPLICIT_HEADER(group, number, len(value)) + value
-    if vr == b"SQ":
+    if vr in LONG_VRS:
         return LONG_HEADER(group, number, vr, 0, len(value)) + value
     return SHORT_HEADER(group, number, vr, len(value)) + value
 

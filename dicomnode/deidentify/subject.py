@@ -58,7 +58,7 @@ def identify(
     patient_hash = pseudonyms.patient(patient_id, study)
     days = 0
     if plan.shift is not None:
-        days = pseudonyms.shift(patient_id, study, plan.shift.unit, plan.shift.most)
+        days = pseudonyms.days(patient_id, study, plan.shift)
     element = find(elements, PATIENT_ID)
     kept = element is not None and steps[PATIENT_ID << 16 | element[1]].action is Action.KEEP
     return Subject(

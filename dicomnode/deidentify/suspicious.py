@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from dicomnode.deidentify import conditions
-from dicomnode.deidentify.conditions import Condition
+from dicomnode.deidentify.conditions import Condition, Test
 from dicomnode.deidentify.encoded import Element, place
 from dicomnode.deidentify.pixels import value_of
 from dicomnode.deidentify.reading import Document, Node, nearest
@@ -61,10 +61,7 @@ class SuspiciousPixels:
         """All that decides, for the plan's digest."""
         return [
             sorted(self.accepted),
-            [
-                [rule.name, [[[t.tag, t.operator, t.arguments] for t in each] for each in rule.conditions]]
-                for rule in self.rules
-            ],
+            [[rule.name, [[_said(test) for test in each] for each in rule.conditions]] for rule in self.rules],
         ]
 
     def _where(self, received: dict[int, bytes | str | None]) -> str:
@@ -77,6 +74,10 @@ class SuspiciousPixels:
             if condition is not None:
                 return f"{place((condition[0].tag,))} {rule.name}"
         return ""
+
+
+def _said(test: Test) -> list[object]:
+    return [test.tag, test.operator, test.arguments, *([test.values] if test.values else [])]
 
 
 @cache
@@ -108,6 +109,8 @@ def _left(document: Document, node: Node, rules: dict[str, Rule]) -> dict[str, R
         return {}
     off = set()
     for line, word in document.words(node, "off"):
+        if word == ALL:
+            raise document.wrong(line, "'all' is no rule in a list", "write: off: all")
         if word not in rules:
             raise document.wrong(line, f"unknown rule '{word}'", nearest(word, rules))
         off.add(word)

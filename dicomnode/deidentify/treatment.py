@@ -6,9 +6,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from dicomnode.deidentify import content, dates, descriptors, rewrite, values
+from dicomnode.deidentify import actions, content, dates, descriptors, rewrite, values
+from dicomnode.deidentify.acceptance import Acceptance, Evaluation
 from dicomnode.deidentify.concepts import concepts
-from dicomnode.deidentify.declaration import LONGITUDINAL, REMOVED, declared, digests_before, longitudinal
+from dicomnode.deidentify.declaration import declared, digests_before
 from dicomnode.deidentify.encoded import PIXEL_TAGS, UN, Element, is_undefined, place, vr_code
 from dicomnode.deidentify.gate import Gate, Settled, nothing
 from dicomnode.deidentify.level import Level
@@ -19,7 +20,7 @@ from dicomnode.deidentify.remaining import walk
 from dicomnode.deidentify.standard import dictionary
 from dicomnode.deidentify.subject import NOBODY, identify, sibling
 from dicomnode.deidentify.taken import CHARACTER_SET, note, note_item
-from dicomnode.model import Doubt, IdentityEntry, Reason, Received
+from dicomnode.model import Doubt, IdentityEntry, Originals, Reason, Received
 
 DATES = {vr_code(vr): vr for vr in ("DA", "TM", "DT")}
 LO = vr_code("LO")
@@ -27,16 +28,8 @@ PADDING = b" \0"
 BEHIND_ALL = 1 << 32
 FIRST_PRIVATE_DATA = 0x1000
 NO_NEEDLE = Needle.NONE
-KEEP, REMOVE, EMPTY, DUMMY, UID, PSEUDONYM, RECURSE, CHECK = (
-    Action.KEEP,
-    Action.REMOVE,
-    Action.EMPTY,
-    Action.DUMMY,
-    Action.UID,
-    Action.PSEUDONYM,
-    Action.RECURSE,
-    Action.CHECK,
-)
+KEEP, REMOVE, EMPTY, DUMMY = Action.KEEP, Action.REMOVE, Action.EMPTY, Action.DUMMY
+UID, PSEUDONYM, RECURSE, CHECK = Action.UID, Action.PSEUDONYM, Action.RECURSE, Action.CHECK
 FORM, WITHHOLD = Action.FORM, Action.WITHHOLD
 FORMED = values.FORMED
 IMAGE_GROUP = 0x0028
@@ -58,6 +51,8 @@ class Treatment:
         self._own: tuple[tuple[int, bytes], ...] = ()
         self._character_sets: set[bytes] = set()
         self._treated: list[tuple[bytes, Sequence[Element]]] = []
+        self._facts: actions.Facts | None = None
+        self._judged: list[Evaluation] = []
 
     def head(self, data: bytes, elements: list[Element]) -> list[bytes]:
         """The clean elements before the pixel data, the declaration of what was done among them."""
@@ -66,15 +61,28 @@ class Treatment:
         if self.plan.cleaner is not None:
             known = descriptors.known_in(data, elements, self.subject.steps, character_set)
             self.subject = replace(self.subject, known=known)
+        if self.plan.acceptance is not None:
+            self._judged = self.plan.acceptance.judge(data, elements)
+            self._accept(self.plan.acceptance)
         self.declare(data, elements)
         return self.portion(data, elements)
+
+    def _accept(self, acceptance: Acceptance) -> None:
+        """Enter what the conditions of the rules said. Raises Doubt where one does not hold."""
+        subject = self.subject
+        sent = Originals(subject.study_uid, subject.series_uid, subject.sop_uid)
+        self.identity[acceptance.told(self._judged, subject.originals, sent)] = None
 
     def declare(self, data: bytes, elements: list[Element]) -> None:
         """Make what this de-identification adds, behind what was declared before."""
         for digest in digests_before(data, elements):
             self.gate.keep[LO](digest)
-        written = declared(self.plan, data, elements, self._implicit), longitudinal(self.plan, self._implicit)
-        self._own = ((REMOVED, written[0]), (LONGITUDINAL, written[1]))
+        written = declared(self.plan, data, elements, self._implicit)
+        if self.plan.makes:
+            facts = actions.Facts(self.received.origin.project, self.subject, self._pseudonyms, data, elements)
+            written += actions.added(facts, self.plan.adds, self._implicit)
+            self._facts = facts
+        self._own = tuple(sorted(written))
 
     def portion(self, data: bytes, elements: Sequence[Element], low: int = 0, high: int = BEHIND_ALL) -> list[bytes]:
         """The clean elements of the tags from `low` to below `high`, among them what is declared."""
@@ -99,7 +107,7 @@ class Treatment:
         """A treatment of parts of an instance of the same series; whatever its gate finds is a doubt."""
         other = Treatment(self.plan, self._pseudonyms, received, self._implicit)
         other.gate = Gate(nothing, settled)
-        other.subject, other._own = self.subject, self._own
+        other.subject, other._own, other._facts, other._judged = self.subject, self._own, self._facts, self._judged
         if settled is None:
             other._checked(self.subject.character_set, ())
         else:
@@ -109,6 +117,8 @@ class Treatment:
     def identify_sibling(self, data: bytes, elements: Sequence[Element]) -> None:
         """Take the SOP Instance UID among these elements for that of the instance. Raises Doubt."""
         self.subject = sibling(self.subject, self._pseudonyms, self.received, data, elements)
+        if self.plan.acceptance is not None:
+            self._accept(self.plan.acceptance)
 
     def judge_pixels(self, tag: int, vr: int, data: bytes, elements: list[Element]) -> None:
         """Raises Doubt unless the plan keeps the pixel element as it is and does not suspect what it shows."""
@@ -189,11 +199,13 @@ class Treatment:
         if action is UID:
             return self._uids(level, element, step)
         if action is SHIFT or action is AGE:
-            return self._reduced(level, element, action)
+            return self._reduced(level, element, step)
         if action is CLEAN:
             return self._described(level, element, step)
         if action is FORM or action is WITHHOLD:
             return self._formed(level, element, step)
+        if step.made is not None and self._facts is not None:
+            return actions.made(self._facts, self.gate, level, element, step)
         note(self.gate, level.data, element, step, level.steps, level.character_set)
         if action is EMPTY:
             return None if value == stop else [rewrite.header(level.data, element, level.implicit, 0)]
@@ -258,14 +270,15 @@ class Treatment:
             raise Doubt(Reason.BAD_DATE, place((*level.path, tag)))
         self.gate.keep[vr](level.data[value:stop])
 
-    def _reduced(self, level: Level, element: Element, action: Action) -> list[bytes] | None:
-        """A date moved by the days of the patient, an age above 89 years capped."""
+    def _reduced(self, level: Level, element: Element, step: Step) -> list[bytes] | None:
+        """A date moved by the days of the patient or of the rules, an age above 89 years capped."""
         tag, vr, start, value, stop, _ = element
         raw = level.data[value:stop]
-        if action is AGE:
+        if step.action is AGE:
             sent: bytes | None = values.capped_ages(raw)
         else:
-            sent = dates.moved(raw, DATES.get(vr) or dictionary.vr_of(tag), self.subject.days)
+            days = actions.shifted_by(step, self.subject.days)
+            sent = dates.moved(raw, DATES.get(vr) or dictionary.vr_of(tag), days)
         if sent is None or stop - start & 1:
             raise Doubt(Reason.BAD_DATE if sent is None else Reason.UNREADABLE, place((*level.path, tag)))
         if sent == raw.rstrip(PADDING):

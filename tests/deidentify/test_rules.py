@@ -53,7 +53,7 @@ BAD = {
     "profile: basic\nattributes:\n  SOPInstanceUID: remove": "3: 'SOPInstanceUID: remove' is not possible; "
     "use keep or uid: an instance must have it",
     'profile: basic\nattributes:\n  "(0009,1001)": keep': "3: '(0009,1001): keep' is not possible; "
-    "private attributes are removed, or kept by option retain_safe_private",
+    "name the creator of its block, as in (0009,xx01,GEMS_IDEN_01)",
     "profile: basic\ndates: {shift: days}": "2: 'dates' says how dates are moved, but they are not; "
     "add option retain_longitudinal_modified_dates",
     MODIFIED + "dates:\n  shift: day": "4: unknown shift 'day'; did you mean 'days'?",
@@ -72,6 +72,80 @@ BAD = {
     "profile: basic\nwithhold: [CTImageStorag]": "2: unknown SOP class 'CTImageStorag'; did you mean 'CTImageStorage'?",
     "profile: basic\naccept: [EncapsulatedPDF]": "2: unknown SOP class 'EncapsulatedPDF'; "
     "did you mean 'EncapsulatedPDFStorage'?",
+    **{
+        f"profile: basic\nattributes:\n  {line}": f"3: {error}"
+        for line, error in {
+            "StationName: replace": "unknown action 'replace'; replace needs an argument: {replace: '{project}'}",
+            "StationName: {replac: x}": "unknown action 'replac' with an argument; did you mean 'replace'?",
+            "StationName: {hash: 8, replace: x}": "an attribute has one action; write for example: {hash: 12}",
+            "StationName: {hash: 3}": "a hash has 8 to 16 characters; write: hash: 10",
+            "StationName: {hash: 20}": "a hash has 8 to 16 characters; write: hash: 10",
+            "StudyDate: hash": "'StudyDate: hash' is not possible; its VR is DA, and the result could not be one",
+            "Rows: {replace: x}": "'Rows: replace' is not possible; its VR is US, and the result could not be one",
+            "StationName: shift": "'StationName: shift' is not possible; its VR is SH, no date",
+            "StudyDate: {shift: 0}": "shift must be a number of days up to 36500, not 0; write: shift: -30",
+            "Modality: clean": "'Modality: clean' is not possible; its VR is CS, no description",
+            "StudyDate: {round: 5}": "'StudyDate: round' is not possible; its VR is DA: use month or year",
+            "StudyDate: {round: moth}": "unknown unit 'moth'; use month or year, hour, or a number as in round: 5",
+            "PatientSex: {round: 5}": "'PatientSex: round' is not possible; its VR is CS, which cannot be rounded",
+            "StationName: {replace: '{projet}'}": "unknown placeholder '{projet}'; did you mean 'project'?",
+            "StationName: {replace: '{Rows}'}": "'{Rows}' cannot be in this template; its VR is US",
+            "StationName: {replace: '{StationName}'}": "'{StationName}' cannot be in this template; "
+            "it would be its own template",
+            "StationName: {replace: 'Zürich'}": "template 'Zürich': only printable ASCII without \\ { }; "
+            "write it plainly",
+            "StationName: {replace: 'longer than it may be'}": "'longer than it may be' cannot be a value of VR SH; "
+            "see PS3.5 section 6.2",
+            "StudyDate: {replace: today}": "'today' cannot be a value of VR DA; see PS3.5 section 6.2",
+            "StationName: {set: '{hash}'}": "set cannot use {hash}: there may be no value; use replace",
+            "/Station/: {set: x}": "'/Station/: set' is not possible; only a single attribute of the top level can be "
+            "set; use replace",
+            "Rows: {set: '5'}": "'Rows: set' is not possible; its VR is US, and the result could not be one",
+            "StationName: {substitute: {'(': x}}": "'(: x' is no substitution; missing ), unterminated subpattern at "
+            "position 0",
+            "StationName: {substitute: {'a': '\\1'}}": "'a: \\1' is no substitution; invalid group reference 1 at "
+            "position 1",
+            "StationName: {substitute: {}}": "substitute has no pattern; write: substitute: {'CT-(\\d+)': '\\1'}",
+            "StationName: {vocabulary: []}": "vocabulary is empty; write: vocabulary: [HEAD, NECK]",
+            "PatientSex: {code: {Male: male}}": "'male' cannot be a value of VR CS; see PS3.5 section 6.2",
+            "PatientSex: {code: {}}": "the table of codes is empty; write: code: {Male: M, Female: F}",
+            "ProcedureCodeSequence: {code: [A, B]}": "a code has value, scheme and meaning; "
+            "write: code: [T-D1100, SRT, Head]",
+            "ProcedureCodeSequence: {code: {a: b}}": "'ProcedureCodeSequence: code' is not possible; "
+            "its VR is SQ, and the result could not be one",
+            "PatientName: {vocabulary: [x]}": "'PatientName: vocabulary' is not possible; it is never kept "
+            "(PS3.15 E.2)",
+            "VR:PM: remove": "unknown VR 'PM'; write for example: VR:PN",
+            "/(/: remove": "'(' is no regular expression; missing ), unterminated subpattern at position 0",
+            "//: remove": "'//' is no regular expression; write for example: /^Referring/",
+            "'(0008,xx01,ACME)': keep": "group 0008 is not private; private groups have odd numbers",
+            "'(0009,xx01,ACME)': hash": "'hash' is not possible for private attributes; use keep or remove",
+            "RequestAttributesSequense > StudyDescription: keep": "unknown attribute 'RequestAttributesSequense'; "
+            "did you mean 'RequestAttributesSequence'?",
+            "StudyDate: {shift: -30}\noptions: [retain_longitudinal_modified_dates]": "'StudyDate: shift' is not "
+            "possible; beside moved dates it would tell by how much (retain_longitudinal_modified_dates)",
+            "StudyDate: shift\noptions: [retain_longitudinal_full_dates]": "'StudyDate: shift' is not possible; beside "
+            "dates that stay it would tell by how much (retain_longitudinal_full_dates)",
+            "VR:DA: keep\noptions: [retain_longitudinal_modified_dates]": "'VR:DA: keep' is not possible; beside "
+            "moved dates it would tell by how much (retain_longitudinal_modified_dates)",
+        }.items()
+    },
+    **{
+        f"profile: basic\n{line}": f"2: {error}"
+        for line, error in {
+            "suspicious_pixels: {off: [all]}": "'all' is no rule in a list; write: off: all",
+            "aggregate: series": "'aggregate' says what fails as a whole, but nothing is asked; add accept_if",
+            "accept_if: {Modality: {inn: CT}}": "unknown test 'inn'; did you mean 'in'?",
+            "accept_if: {Modality: {in: [CT], values: each}}": "values cannot be 'each'; use any or all",
+            "accept_if: {SliceThickness: {above: [1, 2]}}": "above has several values; give one",
+            "accept_if: {PixelData: {present: true}}": "nothing can be asked of 'PixelData'; its VR is OW, not a text",
+            "withhold_if: {Modality: {in: [SR]}}": "withhold_if must be a list; write: withhold_if: [...]",
+            "include: none.yaml": "the included file {folder}/none.yaml does not exist; did you mean 'x.yaml'?",
+            "include: x.yaml": "x.yaml includes itself; take one of the includes out",
+        }.items()
+    },
+    "profile: basic\naccept_if: {Modality: {in: [CT]}}\naggregate: serie": "3: unknown aggregate 'serie'; "
+    "did you mean 'series'?",
     "profile: basic\n  options: []": "2: not valid YAML: mapping values are not allowed here; "
     "check indentation and quotes",
 }
@@ -88,7 +162,7 @@ def test_a_bad_file_is_refused_with_line_and_nearest_word(tmp_path: Path, text: 
     path = write(tmp_path, text)
     with pytest.raises(RulesError) as caught:
         rules.load(path)
-    assert str(caught.value) == f"{path}:{BAD[text]}"
+    assert str(caught.value) == f"{path}:{BAD[text].replace('{folder}', str(tmp_path))}"
     assert "\n" not in str(caught.value)
 
 
@@ -121,6 +195,81 @@ def test_overrides_hold_at_every_depth(tmp_path: Path) -> None:
     assert nested[key_of(0x00081030, "LO")].action is Action.KEEP
 
 
+def test_included_files_come_first(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text(
+        "profile: basic\noptions: [retain_uids, retain_longitudinal_full_dates]\nwithhold: [RawDataStorage]\n"
+        "templates: {patient_id: 'A-{hash:10}', accession: 'B{hash:8}'}\n"
+        "attributes: {StudyDescription: keep, StationName: remove}\n"
+    )
+    plan = rules.load(
+        write(
+            tmp_path,
+            "include: site.yaml\noptions: [retain_longitudinal_modified_dates]\nwithhold: [CTImageStorage]\n"
+            "templates: {accession: 'C{hash:8}'}\nattributes: {StudyDescription: remove}\n",
+        )
+    )
+    assert plan.options == {"retain_uids", "retain_longitudinal_modified_dates"}
+    assert step(plan, 0x00081030, "LO") is Action.REMOVE
+    assert step(plan, 0x00081010, "SH") is Action.REMOVE
+    assert (plan.templates["patient_id"], plan.templates["accession"]) == ("A-{hash:10}", "C{hash:8}")
+    assert plan.refuses(CT) and plan.refuses("1.2.840.10008.5.1.4.1.1.66")
+
+
+def test_an_error_names_the_included_file(tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("profile: basic\nattributes:\n  StationNam: keep\n")
+    with pytest.raises(RulesError) as caught:
+        rules.load(write(tmp_path, "include: [site.yaml]\n"))
+    assert str(caught.value).startswith(f"{tmp_path}/site.yaml:3: unknown attribute 'StationNam'")
+
+
+def test_files_that_include_each_other(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("include: x.yaml\n")
+    with pytest.raises(RulesError, match=r"other.yaml:1: x.yaml includes itself"):
+        rules.load(write(tmp_path, "profile: basic\ninclude: other.yaml\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "codes", "remark"),
+    [
+        (
+            "options: [retain_device_identity]\nattributes:\n  StationName: remove",
+            ["113100"],
+            "x.yaml:4: remove StationName contradicts retain_device_identity: code 113109 is not claimed",
+        ),
+        (
+            "attributes:\n  StudyDescription: {vocabulary: [x]}",
+            [],
+            "x.yaml:3: vocabulary StudyDescription is more than the Basic Profile lets stay: no code of CID 7050 is "
+            "claimed",
+        ),
+        (
+            "options: [retain_device_identity]\nattributes:\n  StationName: keep",
+            [],
+            "x.yaml:4: keep StationName is more than the Basic Profile lets stay: no code of CID 7050 is claimed; "
+            "retain_device_identity keeps it without this line",
+        ),
+        (
+            "options: [retain_longitudinal_full_dates]\nattributes:\n  VR:DA: remove",
+            ["113100"],
+            "x.yaml:4: remove InstanceCreationDate and 53 more contradicts retain_longitudinal_full_dates: "
+            "code 113106 is not claimed",
+        ),
+        (
+            "attributes:\n  (0009,xx01,ACME): keep",
+            [],
+            "x.yaml:3: keep private attributes of ACME is more than the Basic Profile lets stay: no code of CID 7050 "
+            "is claimed",
+        ),
+        ("attributes:\n  StationName: {replace: x}", ["113100"], ""),
+        ("options: [clean_descriptors]\nattributes:\n  StudyDescription: remove", ["113100", "113105"], ""),
+    ],
+)
+def test_what_contradicts_a_claim_is_named(tmp_path: Path, text: str, codes: list[str], remark: str) -> None:
+    plan = rules.load(write(tmp_path, f"profile: basic\n{text}\n"))
+    assert [code for code, _ in plan.methods.codes] == codes
+    assert plan.remarks == ((remark,) if remark else ())
+
+
 def test_a_kept_identifier_costs_the_claim(tmp_path: Path) -> None:
     strict = rules.load(write(tmp_path, "profile: basic\nattributes: {BodyPartExamined: remove}\n"))
     assert strict.methods.codes[0][0] == "113100"
@@ -147,6 +296,19 @@ def test_the_digest_covers_what_decides_and_nothing_else(tmp_path: Path) -> None
     assert rules.load(BASIC).digest == basic.digest
     assert rules.load(write(tmp_path, "# said\noptions: []\nprofile: basic\n")).digest == basic.digest
     others = [
+        "attributes: {StationName: hash}",
+        "attributes: {StationName: {hash: 11}}",
+        "attributes: {VR:PN: remove}",
+        "attributes: {/Station/: remove}",
+        "attributes: {'(0009,xx01,ACME)': keep}",
+        "attributes: {ClinicalTrialSiteID: {set: x}}",
+        "attributes: {ClinicalTrialSiteID: {replace: x}}",
+        "attributes: {StudyDate: shift}",
+        "attributes: {StudyDate: shift}\ndates: {days: 5}",
+        "attributes: {StudyDate: shift}\ndates: {range: 100}",
+        "accept_if: {Modality: {in: [CT]}}",
+        "accept_if: {Modality: {in: [CT]}}\naggregate: series",
+        "withhold_if: [{Modality: {in: [CT]}}]",
         "options: [retain_uids]",
         "templates: {patient_id: '{hash:11}'}",
         "attributes: {StudyDescription: keep}",
