@@ -8,10 +8,13 @@ from typing import Protocol
 
 from dicomnode.completion import Completion
 from dicomnode.errors import ConfigError, PermanentError
+from dicomnode.keys import ProjectKeys
 from dicomnode.model import Study
 from dicomnode.store.journal import Journal
 from dicomnode.studies import DECISIONS
 from dicomnode.ways import Way
+
+FIND = "find"
 
 
 class Reporter(Protocol):
@@ -34,12 +37,15 @@ class Desk:
     async def command(self, request: Mapping[str, object], report: Reporter) -> int:
         """Do with one study what is asked; 0 when it was done. Raises DicomnodeError."""
         fact = next((fact for fact in DECISIONS if fact == request.get("do")), None)
-        if fact is None:
+        if fact is None and request.get("do") != FIND:
             raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
-        project = request.get("project")
+        project, keys = request.get("project"), {name: way.keys for name, way in self._ways.items()}
         study = await asyncio.to_thread(
-            find_study, self._journal, str(request.get("id", "")), None if project is None else str(project)
+            find_study, self._journal, str(request.get("id", "")), None if project is None else str(project), keys
         )
+        if fact is None:
+            report({"event": "study", "project": study.project, "study": study.study_key, "state": str(study.state)})
+            return 0
         if study.project not in self._ways:
             raise ConfigError(f"the configuration has no project {study.project} any more", "put it back")
         study = await self._completion.decide((study.project, study.study_key), fact, report.user)
@@ -47,9 +53,15 @@ class Desk:
         return 0
 
 
-def find_study(journal: Journal, prefix: str, project: str | None) -> Study:
-    """The one study whose key or pseudonymous UID begins so (blocking). Raises PermanentError."""
-    found = [study for study in journal.find_study(prefix) if project in (None, study.project)] if prefix else []
+def find_study(journal: Journal, named: str, project: str | None, keys: Mapping[str, ProjectKeys]) -> Study:
+    """The one study whose key or pseudonymous UID begins so, or whose original UID this is (blocking).
+
+    `keys` are those of the projects whose original UIDs may be asked for. Raises PermanentError.
+    """
+    found = [study for study in journal.find_study(named) if project in (None, study.project)] if named else []
+    if not found:
+        by_key = {name: journal.get_study(name, own.journal_key("study", named)) for name, own in keys.items()}
+        found = [study for study in by_key.values() if study and project in (None, study.project)]
     if len(found) != 1:
         what = f"{len(found)} studies begin so" if found else "no study begins so"
         raise PermanentError(what, "dicomnode studies lists them; --project tells those of several projects apart")

@@ -101,7 +101,8 @@ class Node:
         self.port = await self._listen()
         await self._outside.start()
         self._control = await control.listen(directory, self._command)
-        log.info("node-listening", ae_title=settings.node.ae_title, address=settings.node.bind, port=self.port)
+        told = {"ae_title": settings.node.ae_title, "address": settings.node.bind, "port": self.port}
+        log.info("node-listening", **told, tls_port=self.tls_port or None)
 
     async def _listen(self) -> int:
         """Listen in clear, over TLS, or both; returns the first port."""

@@ -31,6 +31,8 @@ from dicomnode.store.database import examine, newest
 from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
 
 ANSWER = 10.0  # seconds
+WRONG_USE = 2  # like every command whose configuration or rules cannot be used
+FILES = ("configuration", "rules of")
 EARLIEST = 1735689600.0  # 2025-01-01; before that, the clock was never set
 SCARCE = 5 << 30  # bytes; below this the free space is worth a warning
 
@@ -40,7 +42,7 @@ SCARCE = 5 << 30  # bytes; below this the free space is worth a warning
 @click.option("--running", is_flag=True, help="Only say whether the node runs and answers (for health checks).")
 @as_json
 def check(config_file: Path, running: bool, as_json: bool) -> int:
-    """Check configuration, rules, keys, storage and peers. Exit 1 when something is wrong."""
+    """Check configuration, rules, keys, storage and peers. Exit 1 when something is wrong, 2 when a file is."""
     log.configure()
     if running:
         answers = runs(config.load(config_file).storage.directory)
@@ -53,7 +55,8 @@ def check(config_file: Path, running: bool, as_json: bool) -> int:
             click.echo(f"{finding.verdict:8}{finding.subject:24}{finding.text}")
     if as_json:
         say_json([asdict(finding) for finding in found])
-    return int(any(finding.verdict == "wrong" for finding in found))
+    wrong = [finding.subject for finding in found if finding.verdict == "wrong"]
+    return WRONG_USE if any(subject.startswith(FILES) for subject in wrong) else int(bool(wrong))
 
 
 def findings(file: Path) -> Iterator[Finding]:
@@ -86,7 +89,7 @@ def _key(settings: Settings, project: str) -> Finding:
     subject, path = f"key of {project}", settings.key_file(project)
     given = settings.projects[project].key_file is not None
     if not given and not path.exists():
-        return Finding("warning", subject, f"{path} is created at first start; then back it up")
+        return Finding("ok", subject, f"{path} is created at first start; then back it up")
     finding = tried(subject, lambda: f"{path}, id {load_key(path).key_id}")
     if finding.verdict == "ok" and path.is_relative_to(settings.storage.directory):
         text = f"{path} lies beside the data that it protects; move it and name it in projects.{project}.key_file"

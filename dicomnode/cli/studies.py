@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from dicomnode import config
+from dicomnode import config, control
 from dicomnode.cli import story
 from dicomnode.cli.options import (
     SHORT,
@@ -24,8 +26,9 @@ from dicomnode.cli.options import (
     when,
 )
 from dicomnode.config import Settings
-from dicomnode.desk import find_study
-from dicomnode.errors import PermanentError
+from dicomnode.desk import FIND, find_study
+from dicomnode.errors import DicomnodeError, PermanentError
+from dicomnode.keys import ProjectKeys, load_key
 from dicomnode.model import Delivery, DeliveryState, Study, StudyState
 from dicomnode.observe import log
 from dicomnode.outbox import Outbox
@@ -44,6 +47,7 @@ HEAD = (
     "sent to",
     "evidence",
 )
+_uid = re.compile(r"[0-9]+(\.[0-9]+)+")
 WATCH_EVERY = 2.0  # seconds
 ID = click.argument("id_", metavar="ID")
 PROJECT = click.option("--project", help="Only this project.")
@@ -127,15 +131,42 @@ def _delivery(delivery: Delivery) -> str:
     return f"{text} ({delivery.error})" if delivery.error else text
 
 
+def _named(settings: Settings, journal: Journal, id_: str, project: str | None) -> Study:
+    """The study that a person means; where its original UID is given, the running node knows the keys, else we do."""
+    try:
+        return find_study(journal, id_, project, {})
+    except PermanentError:
+        if not _uid.fullmatch(id_):
+            raise
+    request: dict[str, object] = {"command": "study", "do": FIND, "id": id_, "project": project}
+    reports = control.ask(settings.storage.directory, request)
+    if reports is None:
+        return find_study(journal, id_, project, dict(_keys(settings)))
+    answer = next(reports, {"error": "the node ended before it had answered"})
+    if "error" in answer:
+        raise DicomnodeError(str(answer["error"]))
+    return find_study(journal, str(answer["study"]), str(answer["project"]), {})
+
+
+def _keys(settings: Settings) -> Iterator[tuple[str, ProjectKeys]]:
+    """The projects' keys, as far as they are there; raises KeyFileError where one cannot be read."""
+    for name in settings.projects:
+        if settings.key_file(name).exists():
+            yield name, load_key(settings.key_file(name))
+
+
 @studies.command()
 @configured()
 @ID
 @PROJECT
 @as_json
 def show(settings: Settings, id_: str, project: str | None, as_json: bool) -> int:
-    """Tell one study's whole story as a time line. ID is the beginning of its key or of its UID at research."""
+    """Tell one study's whole story as a time line.
+
+    ID is the beginning of its key or of its UID at research, or the whole UID that it has at the source.
+    """
     with closing(open_journal(settings)) as journal:
-        study = find_study(journal, id_, project)
+        study = _named(settings, journal, id_, project)
         told = story.tell(journal, study)
     if as_json:
         say_json(told)
@@ -173,7 +204,7 @@ for _fact in DECISIONS:
 def export(settings: Settings, id_: str, project: str | None, folder: Path) -> int:
     """Write the clean instances as DICOM files (PS3.10) into a folder: SERIES/INSTANCE.dcm, UIDs as at research."""
     with closing(open_journal(settings)) as journal:
-        study = find_study(journal, id_, project)
+        study = _named(settings, journal, id_, project)
         placed = journal.instances(study.project, study.study_key)
     if not placed:
         raise PermanentError(

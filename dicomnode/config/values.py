@@ -81,6 +81,8 @@ def size(value: object) -> int:
     """A size such as 512KiB, 8MiB, 2GiB as bytes; a number is bytes."""
     if isinstance(value, int) and not isinstance(value, bool):
         return _bytes(value, value)
+    if re.fullmatch(r"\d{1,15}", _text(value)):
+        return _bytes(int(_text(value)), value)
     found = _size.fullmatch(_text(value))
     if found and found[2] in BYTES:
         return _bytes(int(found[1]) * BYTES[found[2]], value)

@@ -45,7 +45,7 @@ class Document:
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
-            raise RulesError(f"rules file {self._path} does not exist", "name one that does, like basic.yaml") from None
+            raise RulesError(f"rules file {self._path} does not exist", _others(self._path)) from None
         except OSError as error:
             raise RulesError(f"rules file {self._path} cannot be read ({type(error).__name__})") from None
         try:
@@ -117,3 +117,12 @@ class Document:
                 raise self.wrong(line, f"unknown SOP class '{word}'", nearest(word, names))
             found.add(uid)
         return frozenset(found)
+
+
+def _others(missing: Path) -> str:
+    """What to do where a rules file does not exist: the nearest folder that does, and what lies there."""
+    folder = next(each for each in missing.absolute().parents if each.is_dir())
+    there = sorted(each.name for each in folder.glob("*.yaml"))[:5] if folder == missing.absolute().parent else []
+    if there:
+        return f"in that folder there is {', '.join(there)}"
+    return "copy one from the folder rules of dicomnode, or correct projects.*.rules"

@@ -96,7 +96,6 @@ class Server:
         if self._tick is None:
             self._empty.set()
             self._watch()
-        _log.info("listening-tls" if tls else "listening", ae_title=self.ae_title, port=bound)
         return bound
 
     async def _listen_in_clear(self, host: str, port: int) -> int:

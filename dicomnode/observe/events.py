@@ -23,8 +23,6 @@ EVENTS: dict[str, str] = {
     "connection-dropped": "a connection was closed at once, for there were too many",
     "associations-left": "open associations did not finish before the drain deadline and were aborted",
     "admit-failed": "an association could not be judged and was rejected",
-    "listening": "the server took its port",
-    "listening-tls": "the server took its port for TLS",
     "accept-failed": "no connection can be accepted now; the system is short of descriptors or memory",
     "tls-failed": "a caller did not finish the TLS handshake",
     "protocol-error": "a peer broke PS3.7 or PS3.8; the association was aborted",

@@ -58,6 +58,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "studies": ("integer", "how many studies"),
     "study": ("string", "key of a study: a keyed hash of its original UID; dicomnode studies show takes it"),
     "transfer_syntax": ("string", "Transfer Syntax UID of the standard"),
+    "tls_port": ("integer", "the TCP port for TLS"),
     "user": ("string", "the user of this machine who gave a command"),
     "waiting": ("integer", "how many wait"),
     "warning": ("integer", "sub-operations of a C-MOVE with a warning"),

@@ -42,7 +42,7 @@ AE_TITLES = {"ae_title", "calling", "called"}
 NUMBERS = {
     "association", "associations", "attempt", "attempts", "bytes", "completed", "count", "expected", "failed",
     "free", "here", "instances", "missing", "number", "pid", "port", "queue", "received", "remaining",
-    "seconds", "sent", "stored", "studies", "waiting", "warning", "withheld",
+    "seconds", "sent", "stored", "studies", "tls_port", "waiting", "warning", "withheld",
 }  # fmt: skip
 FLAGS = {"amended"}
 SENTENCES = {"error", "evidence", "hint", "what", "where", "why"}

@@ -90,7 +90,7 @@ def test_a_wrong_configuration_is_the_only_line(tmp_path: Path, capsys: pytest.C
     file = written(tmp_path, 1, 2)
     file.write_text(file.read_text().replace("destinations", "destination"))
     code, found = findings(capsys, file)
-    assert code == 1
+    assert code == 2 == main(["serve", "--config", str(file)])
     assert list(found) == ["configuration"]
     assert "did you mean 'destinations'?" in found["configuration"][1]
 
@@ -106,7 +106,7 @@ def test_rules_key_storage_and_port_each_have_their_line(
         (tmp_path / "lung.key").chmod(0o644)
         (tmp_path / "storage").chmod(0o755)
         code, found = findings(capsys, file)
-    assert code == 1
+    assert code == 2, "the rules cannot be used"
     assert "unknown profile 'basik'" in found["rules of lung"][1]
     assert "run chmod 600" in found["key of lung"][1]
     assert found["port"] == (
@@ -153,7 +153,7 @@ def test_a_key_beside_the_data_is_a_warning(
     settings = yaml.safe_load(file.read_text())
     del settings["projects"]["lung"]["key_file"]
     file.write_text(yaml.safe_dump(settings))
-    assert findings(capsys, file)[1]["key of lung"][0] == "warning"
+    assert findings(capsys, file)[1]["key of lung"][0] == "ok"
     (tmp_path / "storage" / "keys").mkdir()
     create_key(tmp_path / "storage" / "keys" / "lung.key")
     code, found = findings(capsys, file)
@@ -271,3 +271,20 @@ def test_a_clock_that_was_set_back(tmp_path: Path, peers: tuple[Any, Any], capsy
     code, found = findings(capsys, file)
     assert (code, found["clock"][0]) == (1, "wrong")
     assert "set the clock" in found["clock"][1]
+
+
+@pytest.mark.parametrize(
+    ("rules", "hint"),
+    [
+        ("other.yaml", "in that folder there is c.yaml, rules.yaml"),
+        ("none/basic.yaml", "copy one from the folder rules"),
+    ],
+)
+def test_rules_that_do_not_exist(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], free_port: Callable[[], int], rules: str, hint: str
+) -> None:
+    file = written(tmp_path, free_port(), free_port())
+    file.write_text(file.read_text().replace("rules: rules.yaml", f"rules: {rules}"))
+    code, found = findings(capsys, file)
+    assert code == 2
+    assert f"{rules} does not exist; {hint}" in found["rules of lung"][1]

@@ -115,7 +115,7 @@ def test_durations(text: object, number: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("12B", 12), ("4KiB", 4096), ("8 MiB", 8 << 20), ("2GiB", 2 << 30), (7, 7)]
+    ("text", "number"), [("12B", 12), ("4KiB", 4096), ("8 MiB", 8 << 20), ("2GiB", 2 << 30), (7, 7), ("131072", 131072)]
 )
 def test_sizes(text: object, number: int) -> None:
     assert values.size(text) == number

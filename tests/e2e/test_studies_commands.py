@@ -184,3 +184,23 @@ def test_the_list_lives(way, write_files):
         assert watching.wait(10) == 130
     os.close(ours)
     assert seen.count(b"confirmed") >= 2
+
+
+def test_a_study_is_found_by_its_original_uid_which_is_shown_nowhere(way, write_files):
+    chain = way(quiet="300ms")
+    dcmtk.dcmsend(chain.port, write_files(synthetic.series(2)))
+    (study,) = chain.node.wait_settled()
+    uid = synthetic.uid(1)
+    for state in ("running", "stopped"):
+        code, text = do(chain.node, "show", uid)
+        assert (code, text.split()[1]) == (0, study["study_key"]), state
+        assert uid not in text
+        code, text = do(chain.node, "show", synthetic.uid(9))
+        assert (code, text) == (1, "dicomnode: no study begins so; " + HINT), state
+        code, text = do(chain.node, "hold", uid)
+        assert (code, text) == (1, "dicomnode: hold: the study is confirmed; nothing was changed\n"), state
+        if state == "running":
+            chain.node.terminate()
+    assert uid not in chain.node.output()
+    assert len(chain.node.events("node-listening")) == 1
+    assert chain.node.events("listening") == []
