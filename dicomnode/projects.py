@@ -9,9 +9,9 @@ import structlog
 from dicomnode import disk
 from dicomnode.config import Settings
 from dicomnode.deidentify import Deidentifier
-from dicomnode.deidentify.rules import load
 from dicomnode.errors import KeyFileError
 from dicomnode.keys import ProjectKeys, create_key, load_key
+from dicomnode.recipes import load
 from dicomnode.studies import Verify
 from dicomnode.ways import Way
 

@@ -22,11 +22,11 @@ from dicomnode.cli import reach
 from dicomnode.cli.finding import Finding, tried
 from dicomnode.cli.options import as_json, config_option, counted, say_json, when
 from dicomnode.config import Settings, StorageSettings
-from dicomnode.deidentify.rules import load
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import load_key
 from dicomnode.observe import log, mqtt
 from dicomnode.quarantine import Quarantine
+from dicomnode.recipes import load
 from dicomnode.store.database import examine, newest
 from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dicomnode import disk
 from dicomnode.cli.options import as_json, counted, say_json
 from dicomnode.errors import KeyFileError
-from dicomnode.folders import mapping, objects, progress
+from dicomnode.folders import entities, mapping, objects, options, progress
 from dicomnode.folders.job import Job, keys_of
-from dicomnode.folders.run import run
+from dicomnode.folders.run import Result, run
 from dicomnode.folders.tally import Fate, Tally
 from dicomnode.keys import ProjectKeys, create_key, load_key
 from dicomnode.model import EXPLANATIONS
@@ -26,19 +28,52 @@ SAID = {
     Fate.DIRECTORY: "DICOMDIR, which names patients and is not taken over",
     Fate.UNREADABLE: "not readable",
 }
+BASIC = Path("basic")
+"""The name of the rules where no file is named."""
+NO_KEYS = ProjectKeys(b"", b"", b"", "", "")
 NAMED = (Fate.NOT_DICOM, Fate.DIRECTORY, Fate.UNREADABLE)
+IDS = "Values of a recipe's variables, by entity and item: what dicomnode identifiers wrote, completed; JSON or CSV."
+EXPORT = "Write what the options and the rules come to as a rules file; without SRC and DST nothing else is done."
 EACH_LINE = 30.0
 """Seconds between lines of progress where standard error is no terminal."""
 
 
 @click.command()
-@click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST")
-@click.option("--rules", "rules_file", required=True, type=click.Path(path_type=Path), help="The rules file.")
+@click.argument("source", metavar="SRC", required=False)
+@click.argument("target", metavar="DST", required=False)
+@click.option(
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path),
+    help="The rules file, or a recipe of deid, a script of CTP; without it the Basic Profile.",
+)
 @click.option(
     "--key-file", type=click.Path(path_type=Path), help="The project's key; without it DST.key, made when missing."
 )
+@click.option("--patient-id", default="", metavar="ID", help="Patient ID and Name in DST; SRC is of one patient then.")
 @click.option("--project", default="", metavar="NAME", help="The project; each has UIDs and pseudonyms of its own.")
+@click.option("--site", default="", metavar="NAME", help="Clinical Trial Site Name.")
+@click.option("--site-id", default="", metavar="ID", help="Clinical Trial Site ID.")
+@click.option("--event", default="", metavar="NAME", help="Clinical Trial Time Point ID.")
+@click.option("--date-increment", "days", type=int, metavar="DAYS", help="Move dates by so many days, such as -42.")
+@click.option(
+    "--tag-change",
+    "tag_changes",
+    multiple=True,
+    metavar="TAG=VALUE",
+    help='Such as "0008,0080=PROJECTNAME"; VALUE is text, keep, remove, empty, hash, hashuid or incrementdate.',
+)
+@click.option(
+    "--reg-tag-change",
+    "reg_tag_changes",
+    multiple=True,
+    metavar="TAG=PATTERN",
+    help="Keep of the value what the groups of a regular expression match.",
+)
+@click.option("--export-rules", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help=EXPORT)
+@click.option("--ids", "ids_file", type=click.Path(path_type=Path), metavar="FILE", help=IDS)
+@click.option("--entity", default=entities.ENTITY, show_default=True, help="The attribute that FILE calls entity.")
+@click.option("--item", default=entities.ITEM, show_default=True, help="The attribute that FILE calls item.")
 @click.option("--by-series", is_flag=True, help="DST/series/instance.dcm, without a folder for the study.")
 @click.option(
     "--store-mapping",
@@ -52,17 +87,22 @@ EACH_LINE = 30.0
 @click.option("--names", is_flag=True, help="Name the files that were not taken over; file names may identify.")
 @as_json
 def deidentify(
-    source: str,
-    target: str,
-    rules_file: Path,
+    source: str | None,
+    target: str | None,
+    rules_file: Path | None,
     key_file: Path | None,
-    project: str,
+    patient_id: str,
+    export_rules: Path | None,
+    ids_file: Path | None,
+    entity: str,
+    item: str,
     by_series: bool,
     mapping_file: Path | None,
     workers: int | None,
     overwrite: bool,
     names: bool,
     as_json: bool,
+    **said: Any,
 ) -> int:
     """De-identify the DICOM files of SRC into DST/study/series/instance.dcm.
 
@@ -71,20 +111,39 @@ def deidentify(
     the same key, runs over parts of a study give the same study. Exit 1 when a file was withheld or none was found.
     """
     log.configure()
+    told = options.Options(**said)
+    made = options.rules(told, rules_file) if told.any or rules_file is None else None
+    if export_rules:
+        _export(export_rules, made, rules_file, patient_id)
+        if source is None:
+            return 0
+    if source is None or target is None:
+        raise click.UsageError("Missing argument 'SRC' or 'DST'.")
     _check_places(source, target, mapping_file)
     known = mapping.load(mapping_file) if mapping_file else None
-    keys, key_place, made = _keys(key_file, target)
-    job = Job(source, target, rules_file, keys_of(keys, project), overwrite, by_series)
+    ids = entities.load(ids_file, entity, item) if ids_file else None
+    job = Job(source, target, rules_file or BASIC, NO_KEYS, overwrite, by_series, made)
+    job = replace(job, project=told.project, patient_id=options.patient_id(patient_id), ids=ids)
     plan = job.plan()
-    if made:
+    keys, key_place, fresh = _keys(key_file, target)
+    job = replace(job, keys=keys_of(keys, told.project))
+    if fresh:
         click.echo(f"made the key {key_place}: keep it apart from DST and back it up", err=True)
     result = run(job, workers or len(os.sched_getaffinity(0)), Progress())
     if mapping_file and known:
         known.merge(result.mapping)
         mapping.store(mapping_file, known)
     facts = {"rules": plan.name, "digest": plan.digest, "key": job.keys.key_id, "key_file": str(key_place)}
-    _tell(result.tally, target, facts, names, as_json)
+    _tell(result, target, facts, names, as_json)
     return 0 if result.tally.good else 1
+
+
+def _export(path: Path, made: str | None, rules_file: Path | None, patient_id: str) -> None:
+    """Write the rules; options that are no rules are named in them."""
+    if made is None:
+        made = f"include: {rules_file.resolve() if rules_file else ''}\n"
+    disk.replace(path, options.exported(made, ["--patient-id ID"] if patient_id else []).encode())
+    click.echo(f"wrote {path}", err=True)
 
 
 def _check_places(source: str, target: str, mapping_file: Path | None) -> None:
@@ -140,9 +199,10 @@ class Progress:
             click.echo(progress.line(tally, total, seconds), err=True)
 
 
-def _tell(tally: Tally, target: str, facts: dict[str, str], names: bool, as_json: bool) -> None:
+def _tell(result: Result, target: str, facts: dict[str, str], names: bool, as_json: bool) -> None:
+    tally = result.tally
     if as_json:
-        say_json(_document(tally, target, facts, names))
+        say_json({**_document(tally, target, facts, names), "missing": result.missing})
         return
     click.echo(f"{counted(tally.fates[Fate.CLEANED], 'file')} de-identified into {target}")
     for fate, text in SAID.items():
@@ -160,6 +220,9 @@ def _tell(tally: Tally, target: str, facts: dict[str, str], names: bool, as_json
             for where, times in tally.places[reason].most_common():
                 if where:
                     click.echo(f"    {times} at {where}")
+    for missing, count in sorted(result.missing.items()):
+        attribute, _, variable = missing.rpartition(": ")
+        click.echo(f"{counted(count, 'file')} without a value for {variable}: {attribute} was removed")
     if tally.reasons and not names:
         click.echo("withheld files stay where they are, nothing of them was copied; --names shows which")
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import click
 
 from dicomnode.cli import conformance as statement
+from dicomnode.cli import convert as converting
 from dicomnode.cli import difference, markdown
 from dicomnode.cli import explain as explaining
 from dicomnode.cli.options import as_json, say_json
 from dicomnode.deidentify import explanation
 from dicomnode.deidentify.plan import Plan
-from dicomnode.deidentify.rules import load
 from dicomnode.deidentify.standard import dictionary
 from dicomnode.keys import KEY_BYTES, ProjectKeys, load_key
+from dicomnode.recipes import load
 
 LINES = ("attributes", "conditions", "pixels", "remarks")
 """Facts of which each stands on a line of its own."""
@@ -123,6 +124,18 @@ def conformance(file: Path) -> int:
     """Print the DICOM conformance statement of a node that uses RULES, as Markdown."""
     click.echo(statement.written(load(file)))
     return 0
+
+
+@rules.command()
+@click.argument("recipe", metavar="RECIPE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write FILE.")
+@as_json
+def convert(recipe: Path, output: Path | None, as_json: bool) -> int:
+    """Make rules of a deid recipe, a script of CTP's anonymiser, or a vocabulary of dicom-anon.
+
+    What cannot be carried over is said line by line on standard error. Exit 1 where the rules then protect less.
+    """
+    return converting.convert(recipe, output, as_json)
 
 
 def _tag(word: str) -> int:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from dicomnode.deidentify import dates, rewrite, values
 from dicomnode.deidentify.conditions import folded
-from dicomnode.deidentify.encoded import UN, Element, place
+from dicomnode.deidentify.encoded import UN, Element, place, vr_code
 from dicomnode.deidentify.gate import Gate
 from dicomnode.deidentify.level import Level
 from dicomnode.deidentify.pixels import find
@@ -52,6 +52,8 @@ class Facts:
     pseudonyms: Pseudonyms
     data: bytes
     elements: Sequence[Element]
+    given: bool = False
+    """Whether what the rules write may come from the instance after all."""
     _known: dict[int, str] = field(default_factory=dict, compare=False)
 
     def sent(self, tag: int) -> str:
@@ -112,12 +114,12 @@ def made(facts: Facts, gate: Gate, level: Level, element: Element, step: Step) -
     if not sent and step.dummy is not None:
         dummy = (step.implicit if level.implicit else step.dummy) or b""
         return [rewrite.header(level.data, element, level.implicit, len(dummy)), dummy]
-    if step.action in PARTS_STAY:
+    if step.action in PARTS_STAY or facts.given:
         gate.keep[vr](sent)
     return rewrite.value(level.data, element, level.implicit, sent)
 
 
-def added(facts: Facts, more: Sequence[tuple[int, Made]], implicit: bool) -> list[tuple[int, bytes]]:
+def added(facts: Facts, gate: Gate, more: Sequence[tuple[int, Made]], implicit: bool) -> list[tuple[int, bytes]]:
     """Attributes that the rules set and the instance does not have, with their tags."""
     found = []
     for tag, template in more:
@@ -125,7 +127,10 @@ def added(facts: Facts, more: Sequence[tuple[int, Made]], implicit: bool) -> lis
             vr = dictionary.vr_of(tag)
             text = MAKERS[Action.REPLACE](template, "", tag, facts)
             _check(vr, text, (tag,))
-            found.append((tag, rewrite.new(tag, vr.encode(), _padded(vr, text), implicit)))
+            padded = _padded(vr, text)
+            if facts.given:
+                gate.keep[vr_code(vr)](padded)
+            found.append((tag, rewrite.new(tag, vr.encode(), padded, implicit)))
     return found
 
 

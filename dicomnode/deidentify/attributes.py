@@ -13,7 +13,7 @@ from dicomnode.deidentify.exceptions import Line, Selector, Treat, forbidden
 from dicomnode.deidentify.plan import Action, Made
 from dicomnode.deidentify.pseudonyms import HASH_LENGTH as MOST_HASH
 from dicomnode.deidentify.pseudonyms import LEAST_HASH
-from dicomnode.deidentify.reading import Document, Node, nearest
+from dicomnode.deidentify.reading import VARIABLE, Document, Missing, Node, nearest
 from dicomnode.deidentify.standard import dictionary
 
 WORDS = {
@@ -53,7 +53,11 @@ def read(document: Document, given: tuple[int, Node] | None, what: str) -> list[
     seen: dict[Selector, str] = {}
     for word, (line, node) in (document.mapping(given[1], "attributes") if given else {}).items():
         selector = selector_of(document, line, word)
-        treat = _treat(document, line, node, selector, f"{what}:{line}")
+        try:
+            treat = _treat(document, line, node, selector, f"{what}:{line}")
+        except Missing as missing:
+            document.missing[word] = str(missing)
+            treat = Treat(Action.REMOVE, word="remove", line=f"{what}:{line}")
         problem = "" if selector.kind not in ("tag", "path") else forbidden(selector.tag, treat)
         if treat.added and not problem:
             problem = _not_added(selector)
@@ -165,7 +169,9 @@ def _hash(document: Document, line: int, node: Node, selector: Selector) -> Trea
 
 
 def _shift(document: Document, line: int, node: Node, selector: Selector) -> Treat:
-    days = document.text(node)
+    days, given = document.filled(document.text(node))
+    if given and not re.fullmatch("[+-]?[0-9]{1,5}", days):
+        raise document.wrong(line, f"the value of {document.text(node)} is no number of days", "give it as -30")
     if not re.fullmatch("[+-]?[0-9]{1,5}", days) or not 0 < abs(int(days)) <= MOST_DAYS:
         raise document.wrong(line, f"shift must be a number of days up to {MOST_DAYS}, not 0", "write: shift: -30")
     return Treat(Action.SHIFT, Made(Action.SHIFT, (int(days),)))
@@ -192,17 +198,20 @@ def _parts(document: Document, line: int, template: str, selector: Selector) -> 
         at = match.end()
     parts += [template[at:]] if at < len(template) else []
     fixed = "".join(part for part in parts if isinstance(part, str))
+    shown = template if VARIABLE.search(template) else fixed
     if re.search(r"[{}\\]", fixed) or not fixed.isascii() or not fixed.isprintable():
         raise document.wrong(line, f"template '{template}': only printable ASCII without \\ {{ }}", "write it plainly")
     vr = dictionary.vr_of(selector.tag) if selector.tag and selector.kind in ("tag", "path") else ""
     whole = len(parts) <= 1 and not any(not isinstance(part, str) for part in parts)
     if vr and vr != "SQ" and not (fits(vr, fixed) if whole else len(fixed) <= LONGEST.get(vr, len(fixed))):
-        raise document.wrong(line, f"'{fixed}' cannot be a value of VR {vr}", "see PS3.5 section 6.2")
+        raise document.wrong(line, f"'{shown}' cannot be a value of VR {vr}", "see PS3.5 section 6.2")
     return tuple(parts)
 
 
 def _placeholder(document: Document, line: int, word: str, selector: Selector) -> object:
     name, _, length = word.partition(":")
+    if name in ("var", "func"):
+        return document.variable(word)
     if name in ("project", "patient") and not length:
         return (name, 0)
     if name == "hash":

@@ -237,6 +237,10 @@ class Plan:
     """None unless instances are withheld by conditions."""
     exceptions: Exceptions | None = field(default=None, repr=False)
     """All that the rules say of attributes; None where they say nothing."""
+    given: bool = False
+    """Whether values were given for variables: they may be anything, so the gate searches what is made of them."""
+    missing: tuple[str, ...] = ()
+    """Attributes that are removed because the variable that stands for them has no value: "KEYWORD: var:NAME"."""
     remarks: tuple[str, ...] = ()
     """What contradicts the profile or the options claimed, and what it costs."""
     _classes: dict[str, Steps] = field(default_factory=dict, repr=False)

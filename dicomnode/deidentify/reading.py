@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -13,6 +13,8 @@ from dicomnode.deidentify.standard import dictionary
 from dicomnode.errors import RulesError
 
 Node = yaml.Node
+VARIABLE = re.compile(r"\{((?:var|func):[^{}]+)\}")
+"""A variable: the person who runs the rules gives its value, file by file."""
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -30,11 +32,32 @@ def _on_one_line(text: str, most: int = 300) -> str:
     return printable if len(printable) <= most else printable[:most] + "…"
 
 
-class Document:
-    """Walks the YAML nodes of one file, which know their lines."""
+class Missing(Exception):
+    """A variable of the rules that has no value; its name."""
 
-    def __init__(self, path: Path) -> None:
+
+class Document:
+    """Walks the YAML nodes of one file, which know their lines; `given` is its content where it is no file.
+
+    `variables` are what stands for {var:NAME}. `missing` collects, by attribute, those that have no value.
+    """
+
+    def __init__(self, path: Path, given: str | None = None, variables: Mapping[str, str] | None = None) -> None:
         self._path = path
+        self._given = given
+        self.variables = variables or {}
+        self.missing: dict[str, str] = {}
+
+    def variable(self, name: str) -> str:
+        """What stands for {var:NAME}; raises Missing."""
+        if not (value := self.variables.get(name, "")):
+            raise Missing(name)
+        return value
+
+    def filled(self, text: str) -> tuple[str, bool]:
+        """A text that may be {var:NAME} as a whole, and whether it was; raises Missing."""
+        match = VARIABLE.fullmatch(text)
+        return (self.variable(match[1]), True) if match else (text, False)
 
     def wrong(self, line: int, what: str, hint: str = "") -> RulesError:
         """The error that says what is wrong where, and what to do."""
@@ -43,7 +66,7 @@ class Document:
     def document(self) -> Node:
         """The root of the file; raises RulesError."""
         try:
-            content = self._path.read_bytes()
+            content = self._path.read_bytes() if self._given is None else self._given.encode()
         except FileNotFoundError:
             raise RulesError(f"rules file {self._path} does not exist", _others(self._path)) from None
         except OSError as error:

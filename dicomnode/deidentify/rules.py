@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from dicomnode.deidentify import claims, sections
@@ -19,9 +21,23 @@ METHOD = 5
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
 
 
-def load(path: Path) -> Plan:
-    """Read and compile a rules file; raises RulesError on one line ("FILE:LINE: what; what to do")."""
-    return build(sections.choices(path), path.stem)
+def load(path: Path, variables: Mapping[str, str] | None = None) -> Plan:
+    """Read and compile a rules file; raises RulesError on one line ("FILE:LINE: what; what to do").
+
+    `variables` are the values of {var:NAME}. Where one is missing, the attribute is removed (`Plan.missing`).
+    """
+    return load_text(None, path, variables)
+
+
+def load_text(text: str | None, path: Path, variables: Mapping[str, str] | None = None) -> Plan:
+    """The same of rules that were made of a file in another form."""
+    missing: dict[str, str] = {}
+    plan = build(sections.choices(path, text, variables, missing), path.stem)
+    return replace(
+        plan,
+        given=bool(variables),
+        missing=tuple(f"{attribute}: {name}" for attribute, name in sorted(missing.items())),
+    )
 
 
 def build(choices: Choices, name: str) -> Plan:

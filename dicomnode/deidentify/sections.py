@@ -15,7 +15,7 @@ from dicomnode.deidentify.descriptors import phrase
 from dicomnode.deidentify.exceptions import Exceptions, Line
 from dicomnode.deidentify.plan import Action, Shift
 from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
-from dicomnode.deidentify.reading import Document, Node, nearest
+from dicomnode.deidentify.reading import Document, Missing, Node, nearest
 from dicomnode.deidentify.resolve import Choices
 from dicomnode.deidentify.standard import dictionary, tables
 
@@ -56,9 +56,26 @@ class Page:
     keys: Mapping[str, Given]
 
 
-def choices(path: Path) -> Choices:
-    """What a rules file chooses, with the files that it includes; raises RulesError."""
-    pages = _pages(path, ())
+def choices(
+    path: Path,
+    text: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    missing: dict[str, str] | None = None,
+) -> Choices:
+    """What a rules file chooses, with the files that it includes; raises RulesError.
+
+    `text` is read in place of the file. `missing` is filled with the attributes whose variables have no value.
+    """
+    first = Document(path, text, variables)
+    pages = _pages(first, path, ())
+    found = _choices(pages)
+    if missing is not None:
+        for page in pages:
+            missing |= page.document.missing
+    return found
+
+
+def _choices(pages: list[Page]) -> Choices:
     last = pages[-1]
     profile = [page for page in pages if "profile" in page.keys]
     if not profile:
@@ -82,9 +99,8 @@ def choices(path: Path) -> Choices:
     )
 
 
-def _pages(path: Path, inside: tuple[Path, ...]) -> list[Page]:
+def _pages(document: Document, path: Path, inside: tuple[Path, ...]) -> list[Page]:
     """The files, those that are included in front of the one that includes them."""
-    document = Document(path)
     keys = document.mapping(document.document(), "the rules")
     for key, (line, _) in keys.items():
         if key not in KEYS:
@@ -105,7 +121,7 @@ def _included(document: Document, line: int, path: Path, inside: tuple[Path, ...
         raise document.wrong(line, f"the included file {path} does not exist", nearest(path.name, there))
     if path.resolve() in inside or len(inside) > MOST_INCLUDED:
         raise document.wrong(line, f"{path.name} includes itself", "take one of the includes out")
-    return _pages(path, inside)
+    return _pages(Document(path, variables=document.variables), path, inside)
 
 
 def _all(pages: list[Page], key: str) -> list[tuple[Page, Given]]:
@@ -217,11 +233,27 @@ def _templates(pages: list[Page]) -> dict[str, str]:
         for name, (line, node) in page.document.mapping(given[1], "templates").items():
             if name not in TEMPLATE_LIMITS:
                 raise page.document.wrong(line, f"unknown template '{name}'", nearest(name, TEMPLATE_LIMITS))
-            problem = check_template(name, page.document.text(node))
-            if problem:
-                raise page.document.wrong(line, f"template {name}: {problem}", "write for example: '{hash:10}'")
-            templates[name] = page.document.text(node)
+            templates[name] = _template(page.document, name, line, page.document.text(node))
     return templates
+
+
+def _template(document: Document, name: str, line: int, text: str) -> str:
+    """One template; a variable stands for the whole, and where it has no value there is no value, or a pseudonym."""
+    try:
+        filled, whole = document.filled(text)
+    except Missing as missing:
+        document.missing[f"template {name}"] = str(missing)
+        return "" if name != "patient_id" else DEFAULT_TEMPLATE
+    if whole:
+        if not filled.isascii() or not filled.isprintable() or len(filled) > TEMPLATE_LIMITS[name] or "\\" in filled:
+            raise document.wrong(
+                line, f"the value of {text} cannot be a {name}", "give it as plain ASCII, not too long"
+            )
+        return filled
+    problem = check_template(name, text)
+    if problem:
+        raise document.wrong(line, f"template {name}: {problem}", "write for example: '{hash:10}'")
+    return text
 
 
 def _classes(pages: list[Page], key: str, allowed: frozenset[str]) -> frozenset[str]:

@@ -79,8 +79,9 @@ class Treatment:
             self.gate.keep[LO](digest)
         written = declared(self.plan, data, elements, self._implicit)
         if self.plan.makes:
-            facts = actions.Facts(self.received.origin.project, self.subject, self._pseudonyms, data, elements)
-            written += actions.added(facts, self.plan.adds, self._implicit)
+            project, given = self.received.origin.project, self.plan.given
+            facts = actions.Facts(project, self.subject, self._pseudonyms, data, elements, given)
+            written += actions.added(facts, self.gate, self.plan.adds, self._implicit)
             self._facts = facts
         self._own = tuple(sorted(written))
 
@@ -360,6 +361,8 @@ class Treatment:
         if step.attribute == "patient_id":
             digest = self._pseudonyms.patient(original, self.subject.originals.study_uid)
         sent = self._pseudonyms.render(step.attribute, original, digest)
+        if self.plan.given:
+            self.gate.keep[vr](sent.encode("ascii"))
         self._enter(step, original, sent)
         return rewrite.value(level.data, element, level.implicit, sent.encode("ascii"))
 

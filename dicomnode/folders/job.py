@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dicomnode.deidentify import Deidentifier, load
 from dicomnode.deidentify.plan import Plan
+from dicomnode.deidentify.rules import load_text
+from dicomnode.folders.engines import Engines
+from dicomnode.folders.entities import Ids
+from dicomnode.folders.options import OPTIONS
 from dicomnode.folders.sources import source
 from dicomnode.folders.targets import target
 from dicomnode.folders.work import Worker
 from dicomnode.keys import ProjectKeys, keyed_digest
+from dicomnode.recipes import load
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Job:
-    """One run; the keys go to worker processes through a pipe, and to no file."""
+    """One run; the keys go to worker processes through a pipe, and to no file.
+
+    `made` are rules made of options and the file `rules`. With `patient_id` all instances are of one patient, who is
+    called so. `ids` has the values of variables.
+    """
 
     source: str
     target: str
@@ -24,6 +32,12 @@ class Job:
     keys: ProjectKeys
     overwrite: bool = False
     by_series: bool = False
+    made: str | None = None
+    project: str = ""
+    patient_id: str = ""
+    ids: Ids | None = None
+    only: str | None = None
+    """With `patient_id`: whose the instances are; identified."""
 
     def names(self) -> Iterator[str]:
         """The files of the source."""
@@ -31,12 +45,22 @@ class Job:
 
     def worker(self) -> Worker:
         """A worker for this process."""
-        deidentifier = Deidentifier(self.plan(), self.keys)
-        return Worker(deidentifier, source(self.source), target(self.target, self.overwrite), self.by_series)
+        engines = Engines(self.plan, self.keys, self.project, self.ids)
+        return Worker(engines, source(self.source), target(self.target, self.overwrite), self.by_series, self.only)
 
-    def plan(self) -> Plan:
-        """The rules compiled."""
-        return load(self.rules)
+    def of_one_patient(self, names: Sequence[str]) -> Job:
+        """The same, and where it names a patient, it is of the patient of the first of these files alone."""
+        return replace(self, only=self.worker().patient(names)) if self.patient_id else self
+
+    def plan(self, variables: Mapping[str, str] | None = None) -> Plan:
+        """The rules compiled; raises RulesError."""
+        made = self.made
+        plan = load(self.rules, variables) if made is None else load_text(made, OPTIONS, variables)
+        plan = replace(plan, name=self.rules.stem)
+        if not self.patient_id:
+            return plan
+        named = dict.fromkeys(("patient_id", "patient_name"), self.patient_id)
+        return replace(plan, given=True, templates={**plan.templates, **named})
 
 
 def keys_of(keys: ProjectKeys, project: str) -> ProjectKeys:

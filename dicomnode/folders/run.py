@@ -6,6 +6,7 @@ import ctypes
 import resource
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -35,12 +36,14 @@ class Result:
 
     tally: Tally = field(default_factory=Tally)
     mapping: Mapping = field(default_factory=Mapping)
+    missing: Counter[str] = field(default_factory=Counter)
 
     def add(self, done: Done) -> None:
         """Enter one batch."""
         for outcome in done.outcomes:
             self.tally.add(outcome)
         self.mapping.merge(done.mapping)
+        self.missing.update(done.missing)
 
 
 def run(job: Job, workers: int, tell: Tell) -> Result:
@@ -51,6 +54,7 @@ def run(job: Job, workers: int, tell: Tell) -> Result:
     sweep(job.target)
     names = list(job.names())
     result, began = Result(), time.monotonic()
+    job = job.of_one_patient(names)
     workers = max(1, min(workers, len(names) // WORTH_A_PROCESS))
     batches = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
     for done in _alone(job, batches) if workers == 1 else _together(job, batches, workers):

@@ -3,87 +3,122 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dicomnode.deidentify import Cleaned, Deidentifier
+from dicomnode.deidentify import Cleaned
+from dicomnode.folders.engines import Engines
 from dicomnode.folders.mapping import Mapping
-from dicomnode.folders.part10 import DIRECTORY, FileMeta, is_part10, read_meta
+from dicomnode.folders.part10 import DIRECTORY, is_part10, read_meta
 from dicomnode.folders.sources import Source
 from dicomnode.folders.tally import Fate, Outcome
 from dicomnode.folders.targets import Target
-from dicomnode.model import Buffer, Doubt, Origin, Originals, Reason, Received
+from dicomnode.model import Doubt, Reason
 
-LOCAL = Origin("local", "local", "", "", "", 0)
+PATIENT_ID = "(0010,0020)"
 
 
 @dataclass(slots=True)
 class Done:
-    """What a worker did with some files; `mapping` is identified."""
+    """What a worker did with some files; `mapping` is identified.
+
+    `missing` counts, by attribute and variable, the instances that lost the attribute for want of a value.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
     mapping: Mapping = field(default_factory=Mapping)
+    missing: Counter[str] = field(default_factory=Counter)
+
+
+class Other(Exception):
+    """A file that is nothing to de-identify."""
+
+    def __init__(self, fate: Fate, where: str = "") -> None:
+        super().__init__(fate)
+        self.fate = fate
+        self.where = where
 
 
 class Worker:
-    """De-identifies files one by one; `by_series` leaves the study's folder out of the path."""
+    """De-identifies files one by one; `by_series` leaves the study's folder out of the path.
 
-    def __init__(self, deidentifier: Deidentifier, source: Source, target: Target, by_series: bool) -> None:
-        self._deidentifier = deidentifier
+    With `only`, instances of other patients than this one are withheld, for all would get the same Patient ID.
+    """
+
+    def __init__(
+        self, engines: Engines, source: Source, target: Target, by_series: bool = False, only: str | None = None
+    ) -> None:
+        self._engines = engines
         self._source = source
         self._target = target
         self._by_series = by_series
+        self._only = only
 
     def take(self, names: Sequence[str]) -> Done:
         """De-identify some files; what they became is durable on return."""
         done, waiting = Done(), []
         for name in names:
-            outcome, originals, cleaned = self._one(name)
-            if outcome is None:
+            fate = self._one(name, done)
+            if fate is None:
                 waiting.append(len(done.outcomes))
-                outcome = Outcome(name, Fate.CLEANED)
-            done.outcomes.append(outcome)
-            if originals is not None and cleaned is not None:
-                done.mapping.add(originals, cleaned.study_uid, cleaned.series_uid)
-        for position, fate in zip(waiting, self._target.commit(), strict=True):
-            done.outcomes[position] = _placed(done.outcomes[position].name, fate)
+            done.outcomes.append(fate or Outcome(name, Fate.CLEANED))
+        for position, placed in zip(waiting, self._target.commit(), strict=True):
+            done.outcomes[position] = _placed(done.outcomes[position].name, placed)
         return done
 
     def close(self) -> None:
         """Leave nothing unfinished in the target."""
         self._target.close()
 
-    def _one(self, name: str) -> tuple[Outcome | None, Originals | None, Cleaned | None]:
+    def patient(self, names: Sequence[str]) -> str | None:
+        """Whose the first file is that can be de-identified; identified."""
+        for name in names:
+            try:
+                return patient_of(self._clean(name)[0])
+            except (Other, Doubt):
+                continue
+        return None
+
+    def _one(self, name: str, done: Done) -> Outcome | None:
         """What became of a file, None while it waits for the commit."""
+        try:
+            cleaned, missing = self._clean(name)
+        except Other as other:
+            return Outcome(name, other.fate, where=other.where)
+        except Doubt as doubt:
+            return Outcome(name, Fate.WITHHELD, doubt.reason, doubt.where)
+        if self._only is not None and patient_of(cleaned) != self._only:
+            return Outcome(name, Fate.WITHHELD, Reason.COLLISION, PATIENT_ID)
+        parts = [*cleaned.head, *([cleaned.pixels] if cleaned.pixels is not None else []), *cleaned.tail]
+        fate = self._target.put(self._path(cleaned), parts)
+        if fate is not Fate.WITHHELD:
+            done.missing.update(missing)
+            done.mapping.add(cleaned.originals, cleaned.study_uid, cleaned.series_uid)
+        return None if fate is None else _placed(name, fate)
+
+    def _clean(self, name: str) -> tuple[Cleaned, tuple[str, ...]]:
+        """A file de-identified in memory; raises Other and Doubt."""
         try:
             content = self._source.read(name)
         except OSError as error:
-            return Outcome(name, Fate.UNREADABLE, where=os.strerror(error.errno) if error.errno else ""), None, None
+            raise Other(Fate.UNREADABLE, os.strerror(error.errno) if error.errno else "") from None
         if not is_part10(content):
-            return Outcome(name, Fate.NOT_DICOM), None, None
-        try:
-            meta = read_meta(content)
-            if meta.sop_class == DIRECTORY:
-                return Outcome(name, Fate.DIRECTORY), None, None
-            cleaned = self._clean(meta, memoryview(content)[meta.data_set :])
-        except Doubt as doubt:
-            return Outcome(name, Fate.WITHHELD, doubt.reason, doubt.where), None, None
-        parts = [*cleaned.head, *([cleaned.pixels] if cleaned.pixels is not None else []), *cleaned.tail]
-        fate = self._target.put(self._path(cleaned), parts)
-        return None if fate is None else _placed(name, fate), cleaned.originals, cleaned
+            raise Other(Fate.NOT_DICOM)
+        meta = read_meta(content)
+        if meta.sop_class == DIRECTORY:
+            raise Other(Fate.DIRECTORY)
+        return self._engines.clean(content, meta)
 
     def _path(self, cleaned: Cleaned) -> str:
         inside = f"{cleaned.series_uid}/{cleaned.sop_uid}.dcm"
         return inside if self._by_series else f"{cleaned.study_uid}/{inside}"
 
-    def _clean(self, meta: FileMeta, data: Buffer) -> Cleaned:
-        received = Received(LOCAL, meta.sop_class, meta.sop_uid, meta.transfer_syntax)
-        try:
-            return self._deidentifier.clean(received, data)
-        except (Doubt, KeyboardInterrupt):
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong withholds the instance
-            raise Doubt(Reason.INTERNAL, type(error).__name__) from None
+
+def patient_of(cleaned: Cleaned) -> str:
+    """The original Patient ID; an empty one is told apart by the study."""
+    entered = next((entry.original for entry in cleaned.identity if entry.attribute == "PatientID"), "")
+    return f"ID {entered.strip()}" if entered.strip() else f"study {cleaned.originals.study_uid}"
 
 
 def _placed(name: str, fate: Fate) -> Outcome:

@@ -1,0 +1,165 @@
+"""Extracting identifiers and replacing them, as deid's functions do: by file, keyed by the tag's place in it.
+
+    ids = get_identifiers(files)
+    ids[files[0]]["id"] = "subject-1"
+    replace_identifiers(files, ids=ids, deid="recipe.dicom", save=True, output_folder="out", key_file="project.key")
+
+What comes out went through the node's engine: the recipe, then the Basic Profile for what it does not name.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from dicomnode.deidentify import Deidentifier
+from dicomnode.deidentify.plan import Plan
+from dicomnode.folders import part10
+from dicomnode.folders.fields import DicomField, fields
+from dicomnode.keys import KEY_BYTES, ProjectKeys, load_key
+from dicomnode.model import Doubt, Origin, Received
+from dicomnode.recipes import conversion
+from dicomnode.recipes.deid import NOT_CHANGED
+from dicomnode.recipes.draft import Draft, Entry, Function
+from dicomnode.recipes.fields import keywords_in
+
+File = str | Path
+Lookup = dict[str, Any]
+LOCAL = Origin("local", "local", "", "", "", 0)
+__all__ = ["DicomField", "get_identifiers", "replace_identifiers"]
+
+
+def get_identifiers(
+    dicom_files: File | Sequence[File],
+    force: bool = True,
+    strip_sequences: bool = False,
+    remove_private: bool = False,
+    disable_skip: bool = False,
+    expand_sequences: bool = True,
+) -> dict[str, dict[str, DicomField]]:
+    """The elements of each file, by its absolute path and by place, such as (0040,0275)__0__(0040,0007).
+
+    Pixel data, look-up tables and what describes the file are left out unless `disable_skip`.
+    """
+    found = {}
+    for file in [dicom_files] if isinstance(dicom_files, str | Path) else dicom_files:
+        dataset = pydicom.dcmread(file, force=force, stop_before_pixels=not disable_skip)
+        if remove_private:
+            dataset.remove_private_tags()
+        skip = frozenset() if disable_skip else NOT_CHANGED
+        depth = expand_sequences and not strip_sequences
+        found[str(Path(file).absolute())] = {
+            each.uid: each for each in fields(dataset, skip, depth, not strip_sequences)
+        }
+    return found
+
+
+def replace_identifiers(
+    dicom_files: File | Sequence[File],
+    ids: Mapping[str, Lookup] | None = None,
+    deid: File | None = None,
+    save: bool = False,
+    overwrite: bool = False,
+    output_folder: File | None = None,
+    key_file: File | None = None,
+) -> list[Any]:
+    """De-identify files by a recipe or rules, with the values of `ids` by file for var: and func:.
+
+    Returns data sets, or with `save` the names of the files written. A file in doubt is left out, with a warning that
+    says why. Without `key_file` the key is made up: pseudonyms and UIDs are others in each call.
+    """
+    keys = load_key(Path(key_file)) if key_file else ProjectKeys.derive(secrets.token_bytes(KEY_BYTES))
+    folder = Path(output_folder) if output_folder else Path(tempfile.mkdtemp()) if save else None
+    replaced: list[Any] = []
+    for number, file in enumerate([dicom_files] if isinstance(dicom_files, str | Path) else dicom_files, 1):
+        lookup = dict((ids or {}).get(str(Path(file).absolute())) or (ids or {}).get(str(file)) or {})
+        content = Path(file).read_bytes()
+        try:
+            written = _replaced(content, lookup, deid, keys)
+        except Doubt as doubt:
+            warnings.warn(f"file {number} is left out: {doubt}", stacklevel=2)
+            continue
+        replaced.append(written if folder is None else _saved(written, folder / Path(file).name, overwrite))
+    return replaced
+
+
+def _replaced(content: bytes, lookup: Lookup, deid: File | None, keys: ProjectKeys) -> Dataset:
+    dataset = pydicom.dcmread(BytesIO(content), force=True)
+    plan = _plan(deid, dataset, lookup)
+    for missing in plan.missing:
+        warnings.warn(f"{missing} has no value, so the attribute is removed", stacklevel=3)
+    meta = part10.read_meta(content)
+    received = Received(LOCAL, meta.sop_class, meta.sop_uid, meta.transfer_syntax)
+    cleaned = Deidentifier(plan, keys).clean(received, content[meta.data_set :])
+    parts = [*cleaned.head, *([cleaned.pixels] if cleaned.pixels is not None else []), *cleaned.tail]
+    return pydicom.dcmread(BytesIO(b"".join(parts)))
+
+
+def _saved(dataset: Dataset, path: Path, overwrite: bool) -> str:
+    """Write a file under the name of its source; deid keeps names, and so does this."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb" if overwrite else "xb") as opened:
+        dataset.save_as(opened)
+    return str(path)
+
+
+def _plan(deid: File | None, dataset: Dataset, lookup: Lookup) -> Plan:
+    """The rules for one file, functions called and variables filled in."""
+    variables = variables_of(lookup)
+    if deid is None:
+        return conversion.compiled(Draft("Basic Profile"), Path("basic"), variables).plan
+    path = Path(deid)
+    text = path.read_text(encoding="utf-8")
+    if not conversion.is_recipe(text):
+        return conversion.load(path, variables)
+    draft = conversion.drafted(text, path)
+    _call(draft, dataset, lookup)
+    return conversion.compiled(draft, path, variables).plan
+
+
+def variables_of(lookup: Mapping[str, object]) -> dict[str, str]:
+    """What stands for var: texts and numbers; fields and functions are none."""
+    return {f"var:{name}": str(value) for name, value in lookup.items() if isinstance(value, str | int | float)}
+
+
+def _call(draft: Draft, dataset: Dataset, lookup: Lookup) -> None:
+    """Call the functions that are there, field by field; what they return takes the place of their lines."""
+    found = [each for each in fields(dataset, NOT_CHANGED) if not each.is_filemeta]
+    for function in draft.functions:
+        called = lookup.get(function.name)
+        if not callable(called):
+            continue
+        named = frozenset(keywords_in(function.key))
+        draft.entries = [each for each in draft.entries if not _is_of(each, function)]
+        draft.notes = [each for each in draft.notes if each.source != function.source]
+        for each in found:
+            if each.element.keyword in named:
+                _use(draft, function, each, called, dataset, lookup)
+
+
+def _is_of(entry: Entry, function: Function) -> bool:
+    return entry.source == function.source and entry.key in (function.key, function.key.lower())
+
+
+def _use(
+    draft: Draft, function: Function, each: DicomField, called: Callable[..., object], dataset: Dataset, lookup: Lookup
+) -> None:
+    """One field: removed, or given the function's value; in sequences under its path."""
+    key = " > ".join(each.name.split("__"))
+    value = called(item=lookup, value=f"func:{function.name}", field=each, dicom=dataset)
+    if any(entry.key == key for entry in draft.entries):
+        return
+    if function.word == "REMOVE":
+        if value:
+            draft.entries.append(Entry("attributes", key, "remove", function.source))
+        return
+    word = "shift" if function.word == "JITTER" else "replace"
+    draft.entries.append(Entry("attributes", key, "remove" if value is None else {word: str(value)}, function.source))
