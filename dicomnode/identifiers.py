@@ -22,6 +22,7 @@ from pydicom.dataset import Dataset
 
 from dicomnode.deidentify import Deidentifier
 from dicomnode.deidentify.plan import Plan
+from dicomnode.errors import RulesError
 from dicomnode.folders import part10
 from dicomnode.folders.fields import DicomField, fields
 from dicomnode.keys import KEY_BYTES, ProjectKeys, load_key
@@ -84,8 +85,8 @@ def replace_identifiers(
         content = Path(file).read_bytes()
         try:
             written = _replaced(content, lookup, deid, keys)
-        except Doubt as doubt:
-            warnings.warn(f"file {number} is left out: {doubt}", stacklevel=2)
+        except (Doubt, RulesError) as error:
+            warnings.warn(f"file {number} is left out: {error}", stacklevel=2)
             continue
         replaced.append(written if folder is None else _saved(written, folder / Path(file).name, overwrite))
     return replaced

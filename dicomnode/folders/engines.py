@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 
 from dicomnode.deidentify import Cleaned, Deidentifier
 from dicomnode.deidentify.plan import Plan
+from dicomnode.errors import RulesError
 from dicomnode.folders.entities import Ids
 from dicomnode.folders.part10 import FileMeta
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, Doubt, Origin, Reason, Received
+from dicomnode.recipes import conversion
 
 REMEMBERED = 64
 """So many sets of values are remembered with their engines."""
@@ -38,6 +40,8 @@ class Engines:
             return engine.clean(received, memoryview(content)[meta.data_set :]), engine.plan.missing
         except (Doubt, KeyboardInterrupt):
             raise
+        except RulesError as error:
+            raise Doubt(Reason.NOT_ACCEPTED, conversion.said(error)) from None
         except Exception as error:  # noqa: BLE001 - whatever goes wrong withholds the instance
             raise Doubt(Reason.INTERNAL, type(error).__name__) from None
 

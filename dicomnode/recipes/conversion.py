@@ -86,17 +86,22 @@ def convert(text: str, path: Path, variables: Mapping[str, str] | None = None) -
 
 
 def compiled(draft: Draft, path: Path, variables: Mapping[str, str] | None = None) -> Converted:
-    """Rules made of what a recipe comes to; its lines that rules refuse are taken out and noted."""
+    """Rules made of what a recipe comes to; its lines that rules refuse are taken out and noted.
+
+    Raises RulesError where the value of a variable cannot be one.
+    """
     refused: list[tuple[Entry, str]] = []
     while True:
         made, origins = written(draft, _heading(draft, path))
         try:
-            plan = rules.load_text(made, path, variables)
+            plan = rules.load_text(made, path)
             break
         except RulesError as error:
             entry, why = _refused(error, origins)
             draft.entries.remove(entry)
             refused.append((entry, why))
+    if variables:
+        plan = rules.load_text(made, path, variables)
     notes = [*draft.notes, *(Note(entry.source, why, _lost(plan, entry)) for entry, why in refused)]
     return Converted(draft.kind, made, plan, tuple(sorted(notes, key=lambda note: note.source.line)))
 
@@ -112,6 +117,12 @@ def _refused(error: RulesError, origins: Mapping[int, Entry]) -> tuple[Entry, st
     if match is None or entry is None:
         raise error
     return entry, f"{match[2]}; {error.hint}" if error.hint else match[2]
+
+
+def said(error: RulesError) -> str:
+    """What is wrong, without the file and the line."""
+    match = FAILED.search(error.what)
+    return match[2] if match else error.what
 
 
 def _lost(plan: Plan, entry: Entry) -> bool:

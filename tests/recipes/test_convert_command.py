@@ -84,7 +84,7 @@ def test_the_values_of_variables_are_given_back(
     [
         "REPLACE StudyDescription var:PatientName",
         "REPLACE PatientName var:PatientName",
-        "ADD EthnicGroup var:PatientName",
+        "ADD ClinicalTrialSiteName var:PatientName",
     ],
 )
 def test_an_original_that_is_given_back_is_withheld(recipe: Path, image: Path, tmp_path: Path, line: str) -> None:
@@ -101,3 +101,17 @@ def test_no_recipe_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     path.write_bytes(b"\xff\xfe")
     assert main(["rules", "convert", str(path)]) == 2
     assert "cannot be read (UnicodeDecodeError)" in capsys.readouterr().err
+
+
+def test_a_value_that_cannot_be_one_withholds(
+    recipe: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.write_text("FORMAT dicom\n%header\nREPLACE StudyDate var:day\n")
+    ids = tmp_path / "ids.csv"
+    ids.write_text("entity,day\n1CT1,yesterday\n")
+    words = ["deidentify", str(image), str(tmp_path / "out"), "--rules", str(recipe), "--ids", str(ids)]
+    assert main(words) == 1
+    out = capsys.readouterr().out
+    assert "1 withheld, not-accepted" in out
+    assert "    1 at '{var:day}' cannot be a value of VR DA" in out
+    assert "yesterday" not in out
