@@ -17,13 +17,14 @@ from pathlib import Path
 
 import structlog
 
-from dicomnode.errors import DicomnodeError
+from dicomnode.errors import ConfigError, DicomnodeError
 
 log = structlog.get_logger()
 
 SOCKET = "control.sock"
 MOST_REQUEST = 16 << 20  # bytes of one request line
 CREDENTIALS = struct.Struct("3i")  # process, user and group at the other end of the socket
+WRONG_USE = 2
 NOBODY_LOGGED_IN = (1 << 32) - 1
 
 Report = Callable[[dict[str, object]], None]
@@ -75,7 +76,7 @@ async def listen(directory: Path, handler: Handler) -> asyncio.Server:
             report({"exit": await handler(request, report)})
             await writer.drain()
         except DicomnodeError as error:
-            report({"error": str(error), "exit": 1})
+            report({"error": str(error), "exit": WRONG_USE if isinstance(error, ConfigError) else 1})
         except (ValueError, TimeoutError, ConnectionError) as error:
             log.warning("control-refused", error=type(error).__name__)
         except asyncio.CancelledError:  # the node ends; nobody waits for this task

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from dicomnode import control
 from dicomnode.config import Settings
-from dicomnode.errors import DicomnodeError
+from dicomnode.errors import ConfigError, DicomnodeError
 from dicomnode.node import Node
 from dicomnode.observe.notify import notify
 from dicomnode.retrieve import Report
@@ -101,7 +101,8 @@ def _told(reports: Iterator[dict[str, object]], report: Report) -> int:
     """Pass the running node's answers on; the exit code."""
     for document in reports:
         if "error" in document:
-            raise DicomnodeError(str(document["error"]))
+            kind = ConfigError if document.get("exit") == control.WRONG_USE else DicomnodeError
+            raise kind(str(document["error"]))
         if "exit" in document:
             return int(str(document["exit"]))
         report(document)
