@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import signal
 import time
@@ -71,7 +72,7 @@ def _alone(job: Job, batches: Sequence[list[str]]) -> Iterator[Done]:
 
 def _together(job: Job, batches: Sequence[list[str]], workers: int) -> Iterator[Done]:
     """The batches in as many processes; few wait in their queue, so that an interruption ends soon."""
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (job,))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (job, os.getpid()))
     waiting: set[Future[Done]] = set()
     left = iter(batches)
     try:
@@ -94,13 +95,15 @@ _workers: list[Worker] = []
 """The worker of this process, once it has begun."""
 
 
-def _begin(job: Job) -> None:
+def _begin(job: Job, parent: int) -> None:
     """In a new process: end with the parent, leave interruptions to it, dump no core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     library = ctypes.CDLL(None)
     library.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     library.prctl(PR_SET_DUMPABLE, 0)
+    if os.getppid() != parent:  # it was killed before it could be followed
+        os._exit(1)
     _workers.append(job.worker())
 
 
