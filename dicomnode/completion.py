@@ -15,7 +15,7 @@ import structlog
 
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.following import TROUBLED, Following, event_of, unconfirmed
-from dicomnode.model import DeliveryState, Event, Study, StudyState
+from dicomnode.model import DeliveryState, Event, Study, StudyState, Withheld
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Fact, Gap, Inquiry, Key, OpenStudies, SourceAnswer, after, judge
@@ -138,9 +138,32 @@ class Completion(Following):
 
     async def _let_go(self, study: Study) -> StudyState:
         """An incomplete study goes, marked, where its project says so and there is something to send."""
-        if not self._ways[study.project].incomplete_go or not study.stored:
+        if not self._ways[study.project].incomplete_go or not await self._may_go(study):
             return study.state
         return await self._pass(study, Fact.LET_GO, evidence=f"{study.evidence}, sent as it is")
+
+    async def _may_go(self, study: Study) -> bool:
+        """Whether there is a clean instance that is not kept back."""
+        here = await asyncio.to_thread(self._journal.here, study.project, study.study_key)
+        return bool(here.may_go)
+
+    def failed(self, record: Withheld) -> None:
+        """An instance failed the rules' conditions: nothing more is sent of its study before it is judged again."""
+        key = (record.project, record.study_key)
+        under_way = [forwarder.drop(key) for forwarder in self.forwarders.values()]
+        self._start(lambda: self._tell_late(record, any(under_way)))
+
+    async def _tell_late(self, record: Withheld, under_way: bool) -> None:
+        """Where some of what fails with it has gone out already, a person has to know."""
+        key = (record.project, record.study_key)
+        await asyncio.wrap_future(self._journal.flush())
+        sent = await asyncio.to_thread(self._journal.barred_sent, *key)
+        if not sent and not under_way:
+            return
+        facts = {"series": record.series_key, "instance": record.instance_key, "reason": str(record.reason)}
+        event = Event("conditions-failed-late", time.time(), *key, {**facts, "sent": sent})
+        self._journal.event(event)
+        log.error(event.name, project=key[0], study=key[1], **event.facts)
 
     async def decide(self, key: Key, fact: Fact, user: str) -> Study:
         """Do with a study what a person decided; the study afterwards. Raises PermanentError where it cannot be."""
@@ -150,8 +173,8 @@ class Completion(Following):
             again = study is not None and fact is Fact.RETRY and study.state is StudyState.FORWARDING
             if study is None or (after(study.state, fact) is study.state and not again):
                 raise PermanentError(f"{fact}: the study is {study.state if study else 'gone'}", "nothing was changed")
-            if fact is Fact.FORWARD and not study.stored:
-                raise PermanentError("forward: the study has no clean instance", "nothing was changed")
+            if fact is Fact.FORWARD and not await self._may_go(study):
+                raise PermanentError("forward: the study has no clean instance that may go", "nothing was changed")
             log.info("study-decided", project=key[0], study=key[1], kind=str(fact), user=user)
             self._journal.event(Event("study-decided", time.time(), *key, {"kind": str(fact), "user": user}))
             for forwarder in self.forwarders.values():

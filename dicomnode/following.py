@@ -136,9 +136,9 @@ class Following:
         return fresh or study
 
     def _forget(self, key: Key) -> bool:
-        """Delete a delivered study's segments, unless one is in use or holds what has not been sent (blocking)."""
+        """Delete a delivered study's segments, unless one is in use, or something is unsent or kept back (blocking)."""
         known = self._journal.segment_offsets(*key)
-        if self._has_unsent(key):
+        if self._has_unsent(key) or self._journal.barred(*key):
             return True
         deleted = self._outbox.delete_study(*key, known)
         if deleted is None:

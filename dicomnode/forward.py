@@ -106,12 +106,13 @@ class Forwarder:
         self.destination, self._patience, self._deadlines = destination, patience, deadlines
         self.hurry()
 
-    def drop(self, key: Key) -> None:
-        """Send nothing more of this study, after the instance that is being sent, until it is added again."""
+    def drop(self, key: Key) -> bool:
+        """Send nothing more of this study until it is added again; True where an instance is just being sent."""
         self._waiting.pop(key, None)
         self._due.pop(key, None)
         if key in self._busy:
             self._dropped.add(key)
+        return key in self._busy
 
     def hurry(self) -> None:
         """Try the destination at once, however long it has been away."""

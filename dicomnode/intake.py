@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -45,6 +45,7 @@ OUT_OF_RESOURCES = 0xA700
 SHORT_HEADER = 64 << 10  # bytes; a header that may be longer is not cleaned on the event loop
 MOST_LONG = 2  # instances with long headers that are cleaned at once, beside the loop
 TOO_LONG = 0.25  # seconds of CPU on the loop, after which a peer's instances are all cleaned beside it
+FAILING = frozenset({Reason.SERIES_CONDITIONS, Reason.STUDY_CONDITIONS})
 MOST_BACKLOG = 20_000  # journal rows that may wait for a commit before new instances are refused
 
 
@@ -203,6 +204,7 @@ class Intake:
         digest = await self.in_thread(keep.whole_digest, way, data)
         record = keep.withheld(way, received, doubt, doubt.originals, digest, time.time())
         sealed = await self.in_thread(keep.seal, self.storage.quarantine, record, received, [data])
+        await asyncio.wrap_future(self.note_judged(sealed, doubt))
         self.note_withheld(sealed, received)
 
     def note_kept(self, kept: Kept, received: Received) -> None:
@@ -230,8 +232,14 @@ class Intake:
             reason=str(record.reason),
             where=record.where,
         )
+        if record.reason in FAILING:
+            self._completion.failed(record)
         if record.study_key:
             self._carry((record.project, record.study_key), received.origin.association)
+
+    def note_judged(self, record: Withheld, doubt: Doubt) -> Future[None]:
+        """Enter what the rules' conditions said of a withheld instance, where they said something."""
+        return self.storage.book.put(record.project, [doubt.judged] if doubt.judged else [], record.study_key)
 
     def one_copy(self, record: Withheld) -> Withheld:
         """Of an original that waits already the new copy is deleted: a sender that tries again fills no disk."""

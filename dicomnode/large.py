@@ -10,7 +10,7 @@ import asyncio
 import queue
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -95,6 +95,9 @@ class Hub(Protocol):
 
     def one_copy(self, record: Withheld) -> Withheld:
         """The record of this very original that waited before, or this one."""
+
+    def note_judged(self, record: Withheld, doubt: Doubt) -> Future[None]:
+        """Enter what the rules' conditions said."""
 
     def note(self, outcome: Kept | Withheld | None, received: Received) -> None:
         """Enter what is durable now."""
@@ -209,6 +212,7 @@ class LargeInstance:
         record = keep.withheld(self._way, self._received, doubt, originals, "", time.time())
         digest = keep.Digest(self._way)
         sealed = self._hub.quarantine.seal(record, self._received, digest.over(writing.original(chunks)))
+        self._hub.note_judged(sealed, doubt).result()
         return self._hub.one_copy(replace(sealed, received_digest=digest.value()))
 
 

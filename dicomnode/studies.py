@@ -135,12 +135,21 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """Keys of a study's instances: clean, sealed, discarded by a person, and lost since they came."""
+    """Keys of a study's instances: clean, sealed, discarded by a person, and lost since they came.
+
+    `barred` are clean ones that are kept back because another of their series or study failed the rules' conditions.
+    """
 
     held: frozenset[str] = frozenset()
     withheld: frozenset[str] = frozenset()
     discarded: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
+    barred: frozenset[str] = frozenset()
+
+    @property
+    def may_go(self) -> frozenset[str]:
+        """The clean ones that are not kept back."""
+        return self.held - self.barred
 
     @property
     def count(self) -> int:
@@ -228,7 +237,7 @@ def judge(here: Here, quiet: float, inquiry: Inquiry) -> Verdict:
     evidence = ", ".join(_reasons(here, quiet, inquiry, gap))
     if gap.count:
         return Verdict(Fact.MISSING, evidence, expected, gap)
-    return Verdict(Fact.COMPLETE if here.held else Fact.NOTHING_CLEAN, evidence, expected)
+    return Verdict(Fact.COMPLETE if here.may_go else Fact.NOTHING_CLEAN, evidence, expected)
 
 
 def _reasons(here: Here, quiet: float, inquiry: Inquiry, gap: Gap) -> Iterator[str]:
@@ -244,6 +253,8 @@ def _reasons(here: Here, quiet: float, inquiry: Inquiry, gap: Gap) -> Iterator[s
         yield f"{here.count} here"
     else:
         yield f"quiet for {quiet:g} s"
+    if here.barred:
+        yield f"{len(here.barred)} kept back by conditions of the rules"
     if here.discarded:
         yield f"{len(here.discarded)} discarded"
     if here.lost:

@@ -26,12 +26,14 @@ from dicomnode.cli.options import (
     when,
 )
 from dicomnode.config import Settings
+from dicomnode.deidentify import acceptance
 from dicomnode.desk import FIND, find_study
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import ProjectKeys, load_key
 from dicomnode.model import Delivery, DeliveryState, Study, StudyState
 from dicomnode.observe import log
 from dicomnode.outbox import Outbox
+from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.studies import DECISIONS, Fact
 
@@ -172,6 +174,28 @@ def show(settings: Settings, id_: str, project: str | None, as_json: bool) -> in
         say_json(told)
     else:
         click.echo("\n".join(story.lines(told)))
+    return 0
+
+
+@studies.command()
+@configured()
+@ID
+@PROJECT
+def report(settings: Settings, id_: str, project: str | None) -> int:
+    """Print what the rules' conditions said of each instance of a study, as JSON.
+
+    The keys are those of Encord's de-identification report. It shows IDENTIFIED VALUES: original UIDs, and the values
+    that the conditions asked for. It comes from the identity book.
+    """
+    with closing(open_journal(settings)) as journal:
+        study = _named(settings, journal, id_, project)
+    with closing(IdentityBook.open(settings.storage.directory / "identity.db", create=False)) as book:
+        told = book.judged(study.project, study.study_key)
+    if not told:
+        raise PermanentError(
+            "nothing was asked of this study's instances", "the rules have no accept_if or withhold_if"
+        )
+    say_json(acceptance.report(told))
     return 0
 
 

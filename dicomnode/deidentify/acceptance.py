@@ -40,6 +40,8 @@ class Evaluation:
     value: str | list[str] | None
     holds: bool
     tag: int
+    asked: str
+    """What was asked in a word or two, for the journal."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Acceptance:
 
     def _test(self, data: bytes, elements: Sequence[Element], test: Test) -> Evaluation:
         found = received(data, elements, test.tag)
-        return Evaluation(_asked(test), _shown(found), test.holds(_folded(found)), test.tag)
+        return Evaluation(
+            _asked(test), _shown(found), test.holds(_folded(found)), test.tag, test.operator.replace("_", " ")
+        )
 
     def _condition(self, data: bytes, elements: Sequence[Element], condition: Condition) -> Evaluation:
         found = {test.tag: received(data, elements, test.tag) for test in condition}
@@ -68,7 +72,7 @@ class Acceptance:
             "dicom_tag": ", ".join(dict.fromkeys(dictionary.keyword_of(test.tag) for test in condition)),
         }
         shown = _shown(found[condition[0].tag]) if len(found) == 1 else [str(_shown(each)) for each in found.values()]
-        return Evaluation(asked, shown, not holds, condition[0].tag)
+        return Evaluation(asked, shown, not holds, condition[0].tag, "withheld")
 
     @property
     def asked(self) -> frozenset[int]:
@@ -81,8 +85,8 @@ class Acceptance:
         failed = next((each for each in told if not each.holds), None)
         entry = IdentityEntry(JUDGED, json.dumps(_document(told, self.aggregate, originals, sent)), sent.sop_uid)
         if failed is not None:
-            kind = str(failed.condition["condition_type"]).lower()
-            raise Doubt(AGGREGATES[self.aggregate], f"{place((failed.tag,))} {kind}", originals, entry)
+            where = f"{place((failed.tag,))} {failed.asked}"
+            raise Doubt(AGGREGATES[self.aggregate], where, originals, entry)
         return entry
 
     @property

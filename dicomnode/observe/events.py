@@ -28,6 +28,8 @@ EVENTS: dict[str, str] = {
     "protocol-error": "a peer broke PS3.7 or PS3.8; the association was aborted",
     "instance-stored": "a clean instance is on stable storage and was acknowledged",
     "instance-withheld": "an instance was sealed for a person to look at, and acknowledged",
+    "conditions-failed-late": "an instance failed the rules' conditions after others that fail with it were sent (sent "
+    "says how many): nothing more goes; a person has to have them deleted at the destinations",
     "instance-slow": "cleaning an instance took long; those of its peer are cleaned beside the event loop from now on",
     "instance-duplicate": "an instance came again and was acknowledged; one copy is kept",
     "instance-refused-storage": "an instance could not be kept safely and was refused with 0xA700",

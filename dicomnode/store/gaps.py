@@ -19,6 +19,7 @@ class Gaps:
 
     _writer: Writer
     _all: Callable[[Select[Any]], Sequence[Row[Any]]]
+    barred: Callable[[str, str], frozenset[str]]
 
     def here(self, project: str, study_key: str) -> Here:
         """The keys of the study's instances, by what became of them; held are also those whose segment is gone."""
@@ -34,7 +35,7 @@ class Gaps:
         waiting = frozenset(key for key, fate in map(tuple, by_fate) if not fate)
         discarded = frozenset(key for key, fate in map(tuple, by_fate) if fate == Fate.DISCARDED)
         lost = frozenset(key for key, digest in map(tuple, by_digest) if digest == changes.LOST)
-        return Here(held, waiting, discarded - held - waiting, lost - held)
+        return Here(held, waiting, discarded - held - waiting, lost - held, self.barred(project, study_key))
 
     def senders(self, project: str, study_key: str) -> set[str]:
         """The peers that instances of the study came from."""

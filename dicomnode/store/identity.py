@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Executable, Row, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
-from dicomnode.model import IdentityEntry
+from dicomnode.model import JUDGED, IdentityEntry
 from dicomnode.store import schema
 from dicomnode.store.database import open_database, plain
 from dicomnode.store.rows import Insert
@@ -101,7 +101,8 @@ class IdentityBook:
             for entry in entries:
                 place = (project, entry.attribute, entry.cleaned)
                 if self._remembered.get(place) != entry.original:
-                    self._remember(place, entry.original)
+                    if entry.attribute != JUDGED:  # long, and one for each instance
+                        self._remember(place, entry.original)
                     self._waiting.setdefault(place, entry.original)
                     row = (project, entry.attribute, entry.original, entry.cleaned, study_key, time.time())
                     self._written = self._writer.put(_enter, row)
@@ -139,8 +140,16 @@ class IdentityBook:
     def original(self, cleaned: str) -> list[tuple[str, IdentityEntry]]:
         """Project and entry for every original of a cleaned value."""
         table = schema.entry.c
-        rows = self._all(select(schema.entry).where(table.cleaned == cleaned).order_by(table.id))
+        named = (table.cleaned == cleaned, table.attribute != JUDGED)
+        rows = self._all(select(schema.entry).where(*named).order_by(table.id))
         return [(row.project, IdentityEntry(row.attribute, row.original, row.cleaned)) for row in rows]
+
+    def judged(self, project: str, study_key: str) -> list[str]:
+        """What the rules' conditions said last of each instance of a study, as JSON."""
+        table = schema.entry.c
+        of_study = (table.project == project, table.study_key == study_key, table.attribute == JUDGED)
+        rows = self._all(select(table.cleaned, table.original).where(*of_study).order_by(table.id))
+        return list(dict(map(tuple, rows)).values())
 
     def put_request(self, project: str, kind: str, value: str, study_key: str, state: str, at: float) -> Future[None]:
         """Enter or change a request."""

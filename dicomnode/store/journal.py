@@ -31,6 +31,7 @@ from dicomnode.model import (
     Withheld,
 )
 from dicomnode.store import changes, schema
+from dicomnode.store.barred import Barred, barred
 from dicomnode.store.changes import (
     INSTANCE,
     LOCATION,
@@ -68,7 +69,7 @@ class Known:
     study_key: str
 
 
-class Journal(Telling, Gaps):
+class Journal(Telling, Gaps, Barred):
     """The journal of one storage directory; safe for use from several threads.
 
     Recovery reads only records without a row. So a row is committed after the identity `book` holds what was put
@@ -257,7 +258,7 @@ class Journal(Telling, Gaps):
         return [_placed(row) for row in self._all(_placed_instances(project, study_key))]
 
     def unsent(self, project: str, study_key: str, destination: str) -> list[tuple[Instance, Location]]:
-        """Those of instances() that the destination has neither taken nor refused for good."""
+        """Those of instances() that may go and that the destination has neither taken nor refused for good."""
         table, answer = schema.instance.c, schema.sent.c
         answered = (
             select(answer.status)
@@ -268,7 +269,7 @@ class Journal(Telling, Gaps):
             )
             .exists()
         )
-        return [_placed(row) for row in self._all(_placed_instances(project, study_key).where(~answered))]
+        return [_placed(row) for row in self._all(_placed_instances(project, study_key).where(~answered, ~barred()))]
 
     def answers(self, project: str, study_key: str, destination: str) -> tuple[int, int]:
         """How many of the study's instances the destination has taken, and refused for good."""

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, distinct, func, select, true
 
 from dicomnode.model import DeliveryState, StudyState
 from dicomnode.store import schema
+from dicomnode.store.barred import barred
 
 NOT_TO_GO = (str(StudyState.ON_HOLD), str(StudyState.CLOSED))
 UNDELIVERED = (str(DeliveryState.WAITING), str(DeliveryState.SENDING))
@@ -42,7 +43,13 @@ def waiting(before: float) -> Select[Any]:
         .join(schema.study, and_(study.project == delivery.project, study.study_key == delivery.study_key))
         .join(schema.instance, and_(row.project == delivery.project, row.study_key == delivery.study_key))
         .where(study.state.not_in(NOT_TO_GO))
-        .where(delivery.state.in_(UNDELIVERED), study.last_at < before, row.segment.is_not(None), ~answered.exists())
+        .where(
+            delivery.state.in_(UNDELIVERED),
+            study.last_at < before,
+            row.segment.is_not(None),
+            ~answered.exists(),
+            ~barred(),
+        )
         .group_by(delivery.destination)
     )
 
