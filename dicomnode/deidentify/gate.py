@@ -22,6 +22,7 @@ from dicomnode.deidentify.plan import Needle
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.deidentify.terms import TERMS
 from dicomnode.deidentify.tokens import is_number, is_token, is_word, places
+from dicomnode.deidentify.written import is_alone, is_announced, names_day
 from dicomnode.model import Doubt, Reason
 
 MOST_SEGMENTS = 16 << 20
@@ -65,7 +66,7 @@ class Settled:
         if other.odd or other.squeezed or any(other.wide) or not self._short.isdisjoint(other.whole):
             return True
         hay = SEPARATOR.join((other.text, other.binary, other.swapped))
-        return any(pattern in hay for pattern in self._every)
+        return any(map(hay.__contains__, self._every))
 
 
 class Gate:
@@ -142,6 +143,7 @@ class Gate:
         self._check_whole(searched, found)
         self._search(searched.text, False, found, wide[0])
         self._check_squeezed(searched, found)
+        self._check_written(searched, found)
         self._check_decoded(searched, found)
         self._search(searched.binary, True, found, wide[1])
         self._search(searched.swapped, True, found, wide[2])
@@ -201,9 +203,22 @@ class Gate:
         for original, patterns in found if hay else ():
             for pattern in patterns.squeezed:
                 if pattern in hay and any(is_number(hay, at, pattern) for at in places(hay, pattern)):
-                    for value in searched.free:
+                    for value in searched.values:
                         if pattern in squeeze(value.lower()):
                             self._hit(original, value.strip(PADDING).lower(), whole_value=True)
+
+    def _check_written(self, searched: Searched, found: Found) -> None:
+        """What counts in running text only: short values that are announced, dates in words and short forms."""
+        hay = searched.free
+        for original, patterns in found if hay else ():
+            for value in patterns.short:
+                if value in hay and is_announced(hay, value, original[0]):
+                    self._hit(original, value)
+            for form in patterns.loose:
+                if form in hay and any(is_alone(hay, at, form) for at in places(hay, form)):
+                    self._hit(original, form)
+            if patterns.day and names_day(hay.decode("latin-1"), *patterns.day):
+                self._hit(original, patterns.year)
 
     def _check_decoded(self, searched: Searched, found: Found) -> None:
         """Names in text that is not plain ASCII, read in every character set of the instance."""
@@ -211,7 +226,8 @@ class Gate:
         for value in searched.odd:
             for hay in _readings(value, character_sets):
                 for original, patterns in found:
-                    if any(is_word(hay, at, text) for text in patterns.text for at in places(hay, text)):
+                    named = patterns.day is not None and names_day(hay, *patterns.day)
+                    if named or any(is_word(hay, at, text) for text in patterns.text for at in places(hay, text)):
                         self._hit(original, value.strip(PADDING).lower(), whole_value=True)
 
     def _search(self, hay: bytes, binary: bool, found: Found, wide: bool, least: int = 0) -> None:
@@ -263,7 +279,7 @@ class Gate:
 
 def crosses(patterns: Patterns) -> bool:
     """Whether a pattern has what stands between values, so that it may be found across two of them."""
-    every = (patterns.plain, patterns.dated, patterns.wide, patterns.short, patterns.squeezed)
+    every = (patterns.plain, patterns.dated, patterns.wide, patterns.short, patterns.squeezed, patterns.loose)
     return any(SEPARATOR in pattern for each in every for pattern in each)
 
 

@@ -31,13 +31,17 @@ UTF_16_TEXT = b"a\0a\0a"
 
 @dataclass(slots=True)
 class Searched:
-    """Values in the forms in which they are searched; `wide` tells of text, binary and swapped ones: UTF-16 in it."""
+    """Values in the forms in which they are searched; `free` and `values` are the free texts, joined and one by one.
+
+    `wide` tells of text, binary and swapped ones whether there is UTF-16 in them.
+    """
 
     text: bytes
     binary: bytes
     swapped: bytes
     squeezed: bytes
-    free: list[bytes]
+    free: bytes
+    values: list[bytes]
     whole: set[bytes]
     odd: list[bytes]
     wide: tuple[bool, bool, bool]
@@ -71,7 +75,7 @@ class Hay:
         swapped = SEPARATOR.join(map(_swapped, self._words)).lower()
         odd = [value for value in [*self._free, *urls] if _is_odd(value)] if _is_odd(free) else []
         wide = has_utf_16(text), has_utf_16(binary), has_utf_16(swapped)
-        return Searched(text, binary, swapped, squeeze(free), self._free, _whole(self._free), odd, wide)
+        return Searched(text, binary, swapped, squeeze(free), free, self._free, _whole(self._free), odd, wide)
 
 
 def has_utf_16(hay: bytes) -> bool:

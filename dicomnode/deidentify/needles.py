@@ -6,7 +6,10 @@
   without zeros in front, from 5 characters; without punctuation, from 6. UIDs: the whole value, from 5 characters.
 - Birth dates: in the usual written forms.
 
-Shorter values, from 2 characters, and those of one repeated character are compared with whole text values only.
+- Of an identifier with a label (`MRN:123456`, `PID 123456`) also what the label announces.
+
+Shorter values, from 2 characters, and those of one repeated character are compared with whole text values, and count
+in free text behind a word that announces them (`written`).
 Byte patterns are in lower case for ASCII letters; other letters are there in several cases, in every character set of
 the instance, UTF-8 and UTF-16, and as ASCII without diacritics. Text patterns are for text that was decoded and folded.
 """
@@ -37,6 +40,10 @@ MONTHS = (
     "january february march april may june july august september october november december".split()  # noqa: SIM905
 )
 SCOTTISH = re.compile(r"(ma?c)([a-z]{3,})")
+MARKS = " .:;,#*=_/()[]{}<>+\"'-"
+LABEL_ENDS = re.compile(r"[:;,#*=|/()\[\]{}<>\s]+")
+LABELLED = re.compile(r"[A-Za-z]{2,8}[._-]*([0-9]{6,})")
+LEAST_DIGITS = 4
 PADDING = b" \0"
 PUNCTUATION = bytes(code for code in range(0x80) if not chr(code).isalnum() and code != 0x0A)
 
@@ -59,6 +66,10 @@ class Patterns:
     year: bytes = b""
     squeezed: set[bytes] = field(default_factory=set)
     """Found in text from which punctuation was taken out."""
+    loose: set[bytes] = field(default_factory=set)
+    """Found in free text only: elsewhere such numbers are times or parts of UIDs."""
+    day: tuple[str, int, int] | None = None
+    """Year, month and day of a birth date, to be found with the month as a word."""
     text: set[str] = field(default_factory=set)
     """Found in text that was decoded and folded."""
 
@@ -134,8 +145,21 @@ def _identifiers(text: str) -> Iterator[str]:
         for form in {value, value.split("^")[0]}:
             for single in {form.strip(" \0"), " ".join(form.split())}:
                 yield single
-                if single.startswith("0") and len(single.lstrip("0")) >= LEAST_IDENTIFIER:
+                yield from _labelled(single)
+                if single.startswith("0") and len(single.lstrip("0")) >= LEAST_WHOLE:
                     yield single.lstrip("0")
+
+
+def _labelled(value: str) -> Iterator[str]:
+    """An identifier without the marks around it, and the numbers in it that stand behind a label."""
+    bare = value.strip(MARKS)
+    if bare != value:
+        yield bare
+    for token in LABEL_ENDS.split(bare):
+        if token != bare and len(token) >= LEAST_IDENTIFIER and sum(map(str.isdigit, token)) >= LEAST_DIGITS:
+            yield token.strip(MARKS)
+        if match := LABELLED.fullmatch(token):
+            yield match[1]
 
 
 def _squeezed(text: str) -> Iterator[bytes]:
@@ -185,6 +209,9 @@ def _birth_date(year: str, month: str, day: str, found: Patterns) -> None:
         pattern = form.encode("ascii")
         (found.dated if year in form else found.plain).add(pattern)
     found.year = year.encode("ascii")
+    if 1 <= int(month) <= 12:
+        found.day = year, int(month), int(day)
+    found.loose.update(form.encode("ascii") for form in short_forms(year[2:], month, day))
     for one, other in ((month, day), (month.lstrip("0"), day.lstrip("0"))):
         for year_, month_, day_ in (("年", "月", "日"), ("년", "월", "일"), ("년 ", "월 ", "일")):
             found.text.add(f"{year}{year_}{one}{month_}{other}{day_}")
@@ -206,6 +233,16 @@ def date_forms(year: str, month: str, day: str) -> Iterable[str]:
         for name in {MONTHS[int(month) - 1], MONTHS[int(month) - 1][:3]}:
             yield from _named(year, name, {day, short_day})
             yield from _named(year, name, [short_day + _ordinal(int(day))])
+
+
+def short_forms(year: str, month: str, day: str) -> Iterator[str]:
+    """A date with two digits of the year that says nothing outside of a text."""
+    yield from (year + month + day, day + month + year, month + day + year)
+    short_month, short_day = month.lstrip("0"), day.lstrip("0")
+    for mark in ("-", "/", ".", ". ", " "):
+        yield mark.join((short_day, short_month, year))
+        yield mark.join((short_month, short_day, year))
+        yield mark.join((year, month, day))
 
 
 def _ordinal(day: int) -> str:

@@ -121,8 +121,32 @@ def test_utf_8_that_says_it_is_latin_1() -> None:
         ("PAT-4711", "pat4711", True),
         ("123-456", "9123456", False),
         ("123456", "v1.2, 34567", False),
-        ("4711", "MRN 4711", False),
-        ("00001234", "MRN 1234", False),
+        ("4711", "MRN 4711", True),
+        ("4711", "MRN:4711", True),
+        ("4711", "MRN4711", True),
+        ("4711", "Pat.-Nr.: 4711", True),
+        ("4711", "Patient Id = 4711, chest", True),
+        ("4711", "see case #4711.", True),
+        ("4711", "Fall (4711)", True),
+        ("4711", "Nr. 4711", True),
+        ("A12", "patient a12", True),
+        ("#4711", "MRN 4711", True),
+        ("MRN:4711", "MRN 4711", True),
+        ("4711", "filter 4711", False),
+        ("4711", "MRN 47115", False),
+        ("4711", "MRN 4711b", False),
+        ("12", "no 12", False),
+        ("4711", "piano 4711", False),
+        ("MRN:123456", "for 123456", True),
+        ("123456", "MRN:123456", True),
+        ("MRN123456", "123456", True),
+        ("MRN_123456", "123456", True),
+        ("PID 12345 (old)", "12345", True),
+        ("*123456*", "123456", True),
+        ("123456.", "123456", True),
+        ("MRN:123456", "1234567", False),
+        ("00001234", "MRN 1234", True),
+        ("00001234", "v1234", False),
         ("AB-12", "AB12", False),
     ],
 )
@@ -152,6 +176,37 @@ BORN = (
     "DOB:19500105",
     "1950年1月5日",
     "1950年01月05日",
+    "500105",
+    "050150",
+    "010550",
+    "born 5.1.50",
+    "5/1/50",
+    "50-01-05",
+    "*5.1.50",
+    "5. Januar 1950",
+    "5.Januar 1950",
+    "05. Jan. 1950",
+    "5. Jän. 1950",
+    "5. Jänner 1950",
+    "5 janvier 1950",
+    "5 janv. 1950",
+    "né le 5 janvier 1950",
+    "5 de enero de 1950",
+    "5 ene 1950",
+    "5 gennaio 1950",
+    "5 gen. 1950",
+    "5 januari 1950",
+    "5 de janeiro de 1950",
+    "5 de janeiro, 1950",
+    "5 of January 1950",
+    "the 5th of Jan., 1950",
+    "January the 5th 1950",
+    "Jan 5 '50",
+    "5-Jan-50",
+    "5Jan1950",
+    "05JAN50",
+    "1950-Jan-05",
+    "1950, January 5",
 )
 
 
@@ -161,9 +216,61 @@ def test_dates_of_birth(text: str) -> None:
     assert not found(instance(b"Other^X", text.encode(), character_set="ISO_IR 192", birth="19500206"))
 
 
-@pytest.mark.parametrize("text", ["1950", "v5.1.50", "5011950", "105011950", "2005/01/50", "1950-1-50"])
+TIMES = ("1950", "v5.1.50", "5011950", "105011950", "2005/01/50", "1950-1-50", "1500105", "5001051", "1.5.1.50")
+WORDS = ("Januar 1950", "15. Januar 1950", "5. Januar 1951", "5. Mai 1950", "5 Jan", "5 janitor 1950", "8 gen 5 1950")
+
+
+@pytest.mark.parametrize("text", [*TIMES, *WORDS])
 def test_what_is_no_date_of_birth(text: str) -> None:
     assert not found(instance(b"Other^X", text.encode(), birth="19500105"))
+
+
+MONTHS = {
+    2: ("February", "Februar", "février", "febrero", "febbraio", "februari", "fevereiro", "Feb.", "févr.", "fev"),
+    3: ("March", "März", "mars", "marzo", "maart", "março", "Mar", "Mrz."),
+    4: ("April", "avril", "abril", "aprile", "Apr", "avr."),
+    5: ("May", "Mai", "mayo", "maggio", "mei", "maio"),
+    6: ("June", "Juni", "juin", "junio", "giugno", "junho", "Jun"),
+    7: ("July", "Juli", "juillet", "julio", "luglio", "julho", "juil."),
+    8: ("August", "août", "agosto", "augustus", "Aug", "ago"),
+    9: ("September", "septembre", "septiembre", "settembre", "setembro", "Sept.", "set"),
+    10: ("October", "Oktober", "octobre", "octubre", "ottobre", "outubro", "Okt", "Oct"),
+    11: ("November", "novembre", "noviembre", "novembro", "Nov"),
+    12: ("December", "Dezember", "décembre", "diciembre", "dicembre", "dezembro", "Dez.", "dic"),
+}
+
+
+@pytest.mark.parametrize("month", MONTHS)
+def test_months_in_seven_languages(month: int) -> None:
+    birth = f"1937{month:02}21"
+    for name in MONTHS[month]:
+        for character_set, encoding in (("ISO_IR 192", "utf-8"), ("ISO_IR 100", "latin-1")):
+            text = f"nata il 21 {name} 1937".encode(encoding)
+            assert found(instance(b"Other^X", text, character_set=character_set, birth=birth)), name
+            assert not found(instance(b"Other^X", text, character_set=character_set, birth="19370121"))
+
+
+def test_short_dates_are_looked_for_in_texts_only() -> None:
+    """A time of day and a part of a UID may have the digits of the birth date."""
+    time = element(0x00181201, "TM", "050150")
+    assert not found(doubt_of(data_set(element(0x00181405, "IS", "500105"), t00100030="19500105")))
+    assert not found(doubt_of(data_set(time, t00100030="19500105")))
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "hit"),
+    [
+        ("Li^Bo", "Herr Li", True),
+        ("Li^Bo", "Mrs. Li", True),
+        ("Li^Bo", "Patientin: Li", True),
+        ("Li^Bo", "Li CT", False),
+        ("Li^Bo", "frameli", False),
+        ("Li^Bo", "Herr Lig", False),
+        ("Wu^Xi", "name=wu", True),
+    ],
+)
+def test_short_names_that_are_announced(name: str, kept: str, hit: bool) -> None:
+    assert found(instance(name.encode(), kept.encode())) == hit
 
 
 def test_words_with_their_bytes_swapped() -> None:
