@@ -115,7 +115,11 @@ def _syntaxes() -> str:
 
 {_table(("transfer syntax", "UID", "its instances"), rows)}
 
-Pixel data passes through as it came, bit by bit. JPEG streams are searched for text segments first.
+Pixel data passes through as it came, bit by bit. The segments and boxes of compressed frames are searched for what was
+taken out of the instance, and comments and application segments must be those that encoders write of themselves.
+Entropy-coded data is only searched for runs of text of 6 characters and more in single-byte encodings, not in UTF-16;
+native pixel data is not searched. Explicit VR Big Endian with more than 16 bits allocated in OW is withheld: by PS3.5
+the bytes of each 16 bit word are swapped, in the files that there are those of each pixel.
 
 ## Character sets
 

@@ -98,7 +98,7 @@ def conditions(plan: Plan) -> Document | None:
 
 def _suspicious(rule: Rule) -> Document:
     when = [" and ".join(str(test) for test in condition) for condition in rule.conditions]
-    return {"name": rule.name, "reason": rule.reason, "when": when}
+    return {"name": rule.name, "reason": rule.reason, "when": when or [rule.otherwise]}
 
 
 def _template(plan: Plan, tag: int, name: str) -> Document:

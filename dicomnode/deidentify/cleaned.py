@@ -8,7 +8,6 @@ from typing import NamedTuple
 from dicomnode.deidentify import convert, part10
 from dicomnode.deidentify.encoded import PIXEL_DATA, UNDEFINED, Element, Reader, Short, place
 from dicomnode.deidentify.fragments import Fragments, fragments_of, refuse_tables
-from dicomnode.deidentify.gate import Gate
 from dicomnode.deidentify.pixels import check_native, refuse_embedded_overlays
 from dicomnode.deidentify.syntaxes import Form
 from dicomnode.deidentify.treatment import Treatment
@@ -91,13 +90,6 @@ def check_pixels(
     return fragments_of(data, elements, form.pixels)
 
 
-def show(fragments: Fragments, gate: Gate) -> None:
-    """Show the gate what was judged of an encapsulated pixel value since the last time; raises Doubt(RESIDUE)."""
-    gate.check_segments(fragments.texts)
-    gate.check_coding(fragments.coding)
-    gate.check_raw(fragments.raw)
-
-
 def clean_tail(treatment: Treatment, tail: bytes, implicit: bool) -> list[bytes]:
     """The clean elements behind the pixel value; raises Doubt."""
     if not tail:
@@ -135,7 +127,7 @@ def clean_whole(treatment: Treatment, data: Buffer, form: Form, elements: list[E
     tail = clean_tail(treatment, bytes(view[end:]), form.implicit)
     treatment.gate.check()
     if fragments is not None:
-        show(fragments, treatment.gate)
+        treatment.judge_frames(fragments)
     cleaned = assemble(treatment, form, source, parts, Place(split.value, end) if split.tag else None, tail)
     if converted:
         cleaned.original_head, cleaned.original_tail = memoryview(data), b""

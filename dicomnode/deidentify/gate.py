@@ -119,6 +119,15 @@ class Gate:
             self._check_beside(self._settled, searched, found)
         self._search_segments(list(self._segments), self._all_patterns())
 
+    def new_since(self, count: int) -> int | None:
+        """The tag of an original behind the first `count` that has a needle which those have not."""
+        found = self.patterns()
+        known = {p for _, one in found[:count] for p in (*one.plain, *one.dated, *one.wide)}
+        for (_, tag, _, _), one in found[count:]:
+            if not known.issuperset((*one.plain, *one.dated, *one.wide)):
+                return tag
+        return None
+
     def patterns(self) -> Found:
         """What to look for, by original; with what is settled that is not all, see `_all_patterns`."""
         character_sets = tuple(self.character_sets if self._settled is None else self._settled.character_sets)

@@ -36,6 +36,8 @@ JPEG_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 JPEG_LS_MARKER = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 J2K_END = re.compile(rb"\xff\xd9")
 CODE_BOXES = (b"jxlc", b"jxlp")
+FORM_BOXES = (b"jP  ", b"JXL ", b"ftyp", b"rreq", b"jp2h", b"jpch", b"jplh", b"jxll", b"jxli")
+"""What kind of file it is, how to decode it and in which colours (T.800 Annex I, T.801 Annex M, ISO/IEC 18181-2)."""
 
 State: TypeAlias = Callable[[memoryview, int, bool], int]
 
@@ -259,7 +261,8 @@ class Codestream:
             raise malformed()
         if position + length > len(view):
             return MORE
-        self.texts.append(bytes(view[position + 8 : position + length]))
+        into = self.coding if kind in FORM_BOXES else self.texts
+        into.append(bytes(view[position + 8 : position + length]))
         return position + length
 
     def _opaque(self, view: memoryview, position: int, final: bool) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicomnode.deidentify import alike, descriptors
-from dicomnode.deidentify.cleaned import Cleaned, Place, Split, assemble, clean_tail, show
+from dicomnode.deidentify.cleaned import Cleaned, Place, Split, assemble, clean_tail
 from dicomnode.deidentify.declaration import LONGITUDINAL, METHOD, METHOD_CODES, REMOVED
 from dicomnode.deidentify.encoded import UNDEFINED, Element, Reader
 from dicomnode.deidentify.fragments import LENGTHS, OFFSETS, fragments_of
@@ -110,7 +110,7 @@ class Likeness:
         tail = clean_tail(treatment, bytes(view[end:]), self._form.implicit)
         treatment.gate.check()
         if fragments is not None:
-            show(fragments, treatment.gate)
+            treatment.judge_frames(fragments)
         return assemble(treatment, self._form, data, parts, Place(value, end), tail)
 
     def _put_together(self, treatment: Treatment, head: bytes, parts: list[bytes]) -> int:

@@ -8,7 +8,7 @@ from enum import Enum
 from blake3 import blake3
 
 from dicomnode.deidentify import digest, syntaxes
-from dicomnode.deidentify.cleaned import Cleaned, Split, check_pixels, clean_tail, clean_whole, describe, show, split_at
+from dicomnode.deidentify.cleaned import Cleaned, Split, check_pixels, clean_tail, clean_whole, describe, split_at
 from dicomnode.deidentify.convert import MOST_INFLATED, Inflater
 from dicomnode.deidentify.encoded import Element, Reader, Short, place
 from dicomnode.deidentify.fragments import Fragments
@@ -213,7 +213,7 @@ class CleanStream:
         if self._pending:
             view = memoryview(self._pending + bytes(view))
         judged = self._fragments.advance(view)
-        show(self._fragments, self._treatment.gate)
+        self._treatment.judge_frames(self._fragments)
         self._pass(view[:judged], out)
         self._pending = b"" if self._fragments.done else bytes(view[judged:])
         if self._fragments.done:
@@ -234,7 +234,7 @@ class CleanStream:
         if self._stage is not Stage.TAIL:
             raise Short(Reason.TRUNCATED, place((0x7FE00010,)))
         assert self._form is not None and self._treatment is not None and self._cleaned is not None
-        tail = clean_tail(self._treatment, bytes(self._tail), self._form.implicit)
+        tail = self._clean_tail(self._treatment, self._form)
         if tail or self._tail:
             self._treatment.gate.check()
         self.pixels_length = self._passed
@@ -247,6 +247,15 @@ class CleanStream:
         self._cleaned.identity = tuple(self._treatment.identity)
         self._cleaned.head = []
         return list(tail), self._cleaned
+
+    def _clean_tail(self, treatment: Treatment, form: Form) -> list[bytes]:
+        """The elements behind the pixels. Frames are gone: who is named here first was not looked for in them."""
+        before = len(treatment.gate.originals)
+        tail = clean_tail(treatment, bytes(self._tail), form.implicit)
+        new = treatment.gate.new_since(before) if self._fragments else None
+        if new is not None:
+            raise Doubt(Reason.RESIDUE, place((new,)))
+        return tail
 
     def _finish_whole(self) -> tuple[list[Buffer], Cleaned]:
         """No pixel value passed: all is here, as for an instance that is held whole."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 from dicomnode.deidentify import conditions
 from dicomnode.deidentify.conditions import Condition, Test
-from dicomnode.deidentify.encoded import Element, place
+from dicomnode.deidentify.encoded import PIXEL_DATA, Element, place
+from dicomnode.deidentify.frame_texts import is_known
 from dicomnode.deidentify.pixels import value_of
 from dicomnode.deidentify.reading import Document, Node, nearest
 from dicomnode.deidentify.standard import dictionary, tables
@@ -28,6 +29,8 @@ class Rule:
     name: str
     reason: str
     conditions: tuple[Condition, ...]
+    otherwise: str = ""
+    """In words, when that is, where no attribute is asked."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class SuspiciousPixels:
         if where:
             raise Doubt(Reason.SUSPICIOUS_PIXELS, where)
 
+    def judge_texts(self, sop_class: str, texts: Iterable[bytes]) -> None:
+        """Raises Doubt(SUSPICIOUS_PIXELS) for a text in a compressed frame that no encoder writes of itself."""
+        if sop_class not in self.accepted and FRAME_TEXT in self.rules and not all(map(is_known, texts)):
+            raise Doubt(Reason.SUSPICIOUS_PIXELS, f"{place((PIXEL_DATA,))} {FRAME_TEXT.name}")
+
     @property
     def said(self) -> list[object]:
         """All that decides, for the plan's digest."""
@@ -80,11 +88,20 @@ def _said(test: Test) -> list[object]:
     return [test.tag, test.operator, test.arguments, *([test.values] if test.values else [])]
 
 
+FRAME_TEXT = Rule(
+    "frame-text",
+    "comments and application segments of compressed frames may be about anybody",
+    (),
+    "a text in a frame is none of those that encoders write of themselves",
+)
+"""The rule that asks the frames and no attribute."""
+
+
 @cache
 def default() -> SuspiciousPixels:
     """The rules that hold where a rules file says nothing."""
     document = Document(FILE)
-    return SuspiciousPixels(tuple(_rules(document, document.document()).values()))
+    return SuspiciousPixels((*_rules(document, document.document()).values(), FRAME_TEXT))
 
 
 def read(document: Document, given: tuple[int, Node] | None) -> SuspiciousPixels:

@@ -11,6 +11,7 @@ from dicomnode.deidentify.acceptance import Acceptance, Evaluation
 from dicomnode.deidentify.concepts import concepts
 from dicomnode.deidentify.declaration import declared, digests_before
 from dicomnode.deidentify.encoded import PIXEL_TAGS, UN, Element, is_undefined, place, vr_code
+from dicomnode.deidentify.fragments import Fragments
 from dicomnode.deidentify.gate import Gate, Settled, nothing
 from dicomnode.deidentify.level import Level
 from dicomnode.deidentify.pixels import value_of
@@ -126,6 +127,14 @@ class Treatment:
         if self.subject.steps[tag << 16 | vr].action is not KEEP:
             raise Doubt(Reason.NOT_ACCEPTED, place((tag,)))
         self.plan.pixels.judge(self.subject.sop_class, data, elements)
+
+    def judge_frames(self, fragments: Fragments) -> None:
+        """Show the gate and the plan what was read of frames since the last time. Raises Doubt."""
+        texts = list(fragments.texts)
+        self.gate.check_segments(fragments.texts)
+        self.gate.check_coding(fragments.coding)
+        self.gate.check_raw(fragments.raw)
+        self.plan.pixels.judge_texts(self.subject.sop_class, texts)
 
     def _checked(self, character_set: bytes, path: tuple[int, ...]) -> bytes:
         """A Specific Character Set of which every term is defined; Doubt(CHARACTER_SET) otherwise."""
