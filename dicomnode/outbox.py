@@ -26,6 +26,7 @@ __all__ = ["Outbox", "RecordWriter", "Recovered", "Segment"]
 
 SUFFIX = ".seg"
 READ_WHOLE = 8 << 20  # longer records are mapped: reading is faster, but holds them in memory
+MOST_SPARE = 2  # buffers kept for the next records to be read
 
 
 class Outbox:
@@ -42,6 +43,7 @@ class Outbox:
         self._free: dict[tuple[str, str], list[Segment]] = {}
         self._open: OrderedDict[str, Segment] = OrderedDict()
         self._made: set[Path] = set()
+        self._spare: list[bytearray] = []
         self.damaged: dict[str, list[tuple[int, int]]] = {}  # by segment, where recovery misses records
         self._left: dict[str, int] = {}  # sizes of segments whose end recovery could neither read nor cut off
 
@@ -171,21 +173,35 @@ class Outbox:
         Raises StoreDamaged, CannotKeep.
         """
         fd = _open_to_read(self.directory / location.segment, location)
-        mapped = None
         try:
+            held: bytearray | mmap.mmap
             if location.data_length <= READ_WHOLE:
-                view = _read(fd, location)
+                held, view = _read(fd, location, self._buffer(location.data_length))
             else:
-                mapped, view = _map(fd, location)
+                held, view = _map(fd, location)
         finally:
             os.close(fd)
         try:
             yield view
         finally:
             view.release()
-            if mapped is not None:
-                with suppress(BufferError):  # a slice that outlives the block keeps the mapping alive
-                    mapped.close()
+            self._put_back(held)
+
+    def _buffer(self, length: int) -> bytearray:
+        """A buffer of at least this length; fresh memory for every record costs as much as reading it."""
+        with self._lock:
+            spare = self._spare.pop() if self._spare else bytearray()
+        return spare if len(spare) >= length else bytearray(length)
+
+    def _put_back(self, held: bytearray | mmap.mmap) -> None:
+        with suppress(BufferError):  # a slice that outlives its block keeps what it points into
+            if isinstance(held, mmap.mmap):
+                held.close()
+                return
+            held.append(0)  # refused while there is such a slice
+            with self._lock:
+                if len(self._spare) < MOST_SPARE:
+                    self._spare.append(held)
 
     def delete_study(self, project: str, study_key: str, known: Mapping[str, int] | None = None) -> list[str] | None:
         """Delete a study's segments; the names of those that are gone. None, and all stays, while one is leased.
@@ -245,11 +261,11 @@ def _map(fd: int, location: Location) -> tuple[mmap.mmap, memoryview]:
     return mapped, memoryview(mapped)[skip:]
 
 
-def _read(fd: int, location: Location) -> memoryview:
-    data = disk.read(fd, location.data_length, location.data_offset)
-    if len(data) < location.data_length:
+def _read(fd: int, location: Location, buffer: bytearray) -> tuple[bytearray, memoryview]:
+    view = memoryview(buffer)[: location.data_length]
+    if disk.read_into(fd, view, location.data_offset) < location.data_length:
         raise _unreadable(location)
-    return memoryview(data)
+    return buffer, view.toreadonly()
 
 
 def _unreadable(location: Location) -> StoreDamaged:

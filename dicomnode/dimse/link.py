@@ -59,6 +59,8 @@ class Link(asyncio.BufferedProtocol):
         self.connection = Connection(Role.REQUESTOR, MAX_PDU)
         self._peer = peer
         self._raw = sock
+        self._rest: list[Buffer] = []  # what the socket has not taken yet
+        self._out: socket.socket | None = None  # the same socket, to be told when it takes more: asyncio has its own
         self._loop = asyncio.get_running_loop()
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
@@ -104,6 +106,8 @@ class Link(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         # Blocked is whenever anything waits; asyncio's TLS transport never resumes at a high-water mark of 0.
         self._transport.set_write_buffer_limits(high=0 if self._raw is not None else 1)
+        if self._raw is not None:
+            self._out = self._raw.dup()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -123,6 +127,10 @@ class Link(asyncio.BufferedProtocol):
         elif self._failure is None:
             self._failure = "closed the connection"
         self._wake()
+        self._drop_rest()
+        if self._out is not None:
+            self._out.close()
+            self._out = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -187,7 +195,7 @@ class Link(asyncio.BufferedProtocol):
         """Set the deadline. The timer is not moved for it: when it rings too early, it is set again."""
         self._allowed = seconds
         self._deadline = self._loop.time() + seconds
-        self._unsent = self._transport.get_write_buffer_size()
+        self._unsent = self._left()
         if self._timer is None or self._timer.when() > self._deadline:
             if self._timer is not None:
                 self._timer.cancel()
@@ -197,7 +205,7 @@ class Link(asyncio.BufferedProtocol):
         self._timer = None
         if not self._deadline:
             return
-        unsent = self._transport.get_write_buffer_size()
+        unsent = self._left()
         if unsent < self._unsent:
             self._arm(self._allowed)
         elif self._loop.time() >= self._deadline:
@@ -208,34 +216,54 @@ class Link(asyncio.BufferedProtocol):
 
     # Writing.
 
+    def _left(self) -> int:
+        """How many bytes wait for the socket."""
+        return self._transport.get_write_buffer_size() + sum(map(len, self._rest))
+
     def flush(self) -> None:
-        """Write what the upper layer wants sent."""
+        """Write what the upper layer wants sent, behind what is being written."""
         output = self.connection.output()
-        if output:
+        if self._rest:
+            self._rest += output
+        elif output:
             self._transport.write(b"".join(output))
 
     async def write(self, buffers: Sequence[Buffer], seconds: float) -> None:
-        """Write all, copying only what the socket does not take at once; returns when it took everything.
+        """Write all, over TCP without copying it; returns when the socket took everything.
 
         Raises PeerUnreachable when the peer takes nothing for `seconds`.
         """
         if self._failure is not None:
             raise self.unreachable()
-        rest = self._gathered(buffers) if self._raw is not None and not self._blocked else list(buffers)
-        if not rest:
-            return
-        self._transport.write(b"".join(rest))
-        if self._blocked:
+        if self._out is None or self._blocked:
+            self._transport.write(b"".join(buffers))
+        else:
+            self._rest = self._gathered(self._out, buffers)
+            if self._rest:
+                self._loop.add_writer(self._out, self._write_rest)
+        if self._blocked or self._rest:
             self._arm(seconds)
-            while self._blocked:
+            while self._blocked or self._rest:
                 await self._wait()
             self._deadline = 0.0
 
-    def _gathered(self, buffers: Sequence[Buffer]) -> list[Buffer]:
-        """One sendmsg; what is left of `buffers`. Errors are left to the transport, which meets them too."""
-        assert self._raw is not None
+    def _write_rest(self) -> None:
+        """The socket takes more."""
+        assert self._out is not None
+        self._rest = self._gathered(self._out, self._rest)
+        if not self._rest:
+            self._drop_rest()
+            self._wake()
+
+    def _drop_rest(self) -> None:
+        self._rest = []
+        if self._out is not None:
+            self._loop.remove_writer(self._out)
+
+    def _gathered(self, out: socket.socket, buffers: Sequence[Buffer]) -> list[Buffer]:
+        """One sendmsg; what is left of `buffers`. A connection that is broken takes nothing: its reader says so."""
         try:
-            sent = self._raw.sendmsg(buffers)
+            sent = out.sendmsg(buffers)
         except OSError:
             return list(buffers)
         for index, buffer in enumerate(buffers):
@@ -249,4 +277,5 @@ class Link(asyncio.BufferedProtocol):
     def cut(self) -> None:
         """Close the transport connection at once; what was not sent is dropped."""
         self._fail("was left")
+        self._drop_rest()
         self._transport.abort()

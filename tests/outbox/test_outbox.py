@@ -483,6 +483,7 @@ def test_a_disk_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as patch:
         patch.setattr("dicomnode.outbox.READ_WHOLE", 1 << 20)
         patch.setattr(os, "pread", fail)
+        patch.setattr(os, "preadv", fail)
         for attempt in (lambda: read(box, location), lambda: recover(tmp_path), lambda: writer.read(0, 10)):
             with pytest.raises(CannotKeep, match="cannot read"):
                 attempt()
