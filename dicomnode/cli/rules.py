@@ -10,12 +10,16 @@ import click
 
 from dicomnode.cli import conformance as statement
 from dicomnode.cli import convert as converting
-from dicomnode.cli import difference, markdown
+from dicomnode.cli import difference, markdown, trial
 from dicomnode.cli import explain as explaining
 from dicomnode.cli.options import as_json, say_json
 from dicomnode.deidentify import explanation
 from dicomnode.deidentify.plan import Plan
+from dicomnode.deidentify.schema import schema as rules_schema
 from dicomnode.deidentify.standard import dictionary
+from dicomnode.folders.engines import Engines
+from dicomnode.folders.sources import source
+from dicomnode.folders.work import look
 from dicomnode.keys import KEY_BYTES, ProjectKeys, load_key
 from dicomnode.recipes import load
 
@@ -116,6 +120,35 @@ def diff(
     else:
         click.echo(difference.text(told))
     return 1 if told["withheld"] else 0
+
+
+@rules.command("try")
+@RULES
+@click.argument("folder", metavar="FOLDER")
+@as_json
+def attempt(file: Path, folder: str, as_json: bool) -> int:
+    """Show per series what RULES would make of FOLDER, and why; nothing is written.
+
+    FOLDER is a folder, a file or an address such as s3://bucket/folder. Files that would be withheld are counted by
+    reason; those that are clean, but of a series or study that fails the rules' conditions, are kept back. Exit 1 when
+    anything would stay.
+    """
+    plan = load(file)
+    keys = ProjectKeys.derive(secrets.token_bytes(KEY_BYTES))
+    place, engines = source(folder), Engines(lambda _: plan, keys, "", None)
+    told = trial.document(plan, (look(place, engines, name) for name in place.names()))
+    if as_json:
+        say_json(told)
+    else:
+        click.echo(trial.text(told))
+    return 0 if told["go"] == told["files"] and told["files"] else 1
+
+
+@rules.command()
+def schema() -> int:
+    """Print the JSON Schema of rules files, for editors; rules/rules.schema.json is the same."""
+    say_json(rules_schema())
+    return 0
 
 
 @rules.command()

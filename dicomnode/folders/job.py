@@ -12,8 +12,9 @@ from dicomnode.folders.engines import Engines
 from dicomnode.folders.entities import Ids
 from dicomnode.folders.options import OPTIONS
 from dicomnode.folders.sources import source
+from dicomnode.folders.survey import Failed, failed
 from dicomnode.folders.targets import target
-from dicomnode.folders.work import Worker
+from dicomnode.folders.work import Worker, look
 from dicomnode.keys import ProjectKeys, keyed_digest
 from dicomnode.recipes import load
 
@@ -38,6 +39,8 @@ class Job:
     ids: Ids | None = None
     only: str | None = None
     """With `patient_id`: whose the instances are; identified."""
+    failed: Failed = frozenset()
+    """What fails as a whole by the rules' conditions; identified."""
 
     def names(self) -> Iterator[str]:
         """The files of the source."""
@@ -46,11 +49,20 @@ class Job:
     def worker(self) -> Worker:
         """A worker for this process."""
         engines = Engines(self.plan, self.keys, self.project, self.ids)
-        return Worker(engines, source(self.source), target(self.target, self.overwrite), self.by_series, self.only)
+        places = source(self.source), target(self.target, self.overwrite)
+        return Worker(engines, *places, self.by_series, self.only, self.failed)
 
     def of_one_patient(self, names: Sequence[str]) -> Job:
         """The same, and where it names a patient, it is of the patient of the first of these files alone."""
         return replace(self, only=self.worker().patient(names)) if self.patient_id else self
+
+    def of_whole_series(self, names: Sequence[str]) -> Job:
+        """The same, and where the rules judge whole series or studies, it is known of all files which of them fail."""
+        acceptance = self.plan().acceptance
+        if acceptance is None or acceptance.aggregate == "instance":
+            return self
+        engines, place = Engines(self.plan, self.keys, self.project, self.ids), source(self.source)
+        return replace(self, failed=failed(look(place, engines, name) for name in names))
 
     def plan(self, variables: Mapping[str, str] | None = None) -> Plan:
         """The rules compiled; raises RulesError."""

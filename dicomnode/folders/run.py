@@ -55,7 +55,7 @@ def run(job: Job, workers: int, tell: Tell) -> Result:
     sweep(job.target)
     names = list(job.names())
     result, began = Result(), time.monotonic()
-    job = job.of_one_patient(names)
+    job = job.of_one_patient(names).of_whole_series(names)
     workers = max(1, min(workers, len(names) // WORTH_A_PROCESS))
     batches = [names[start : start + BATCH] for start in range(0, len(names), BATCH)]
     for done in _alone(job, batches) if workers == 1 else _together(job, batches, workers):

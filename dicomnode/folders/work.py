@@ -12,11 +12,13 @@ from dicomnode.folders.engines import Engines
 from dicomnode.folders.mapping import Mapping
 from dicomnode.folders.part10 import DIRECTORY, is_part10, read_meta
 from dicomnode.folders.sources import Source
+from dicomnode.folders.survey import Failed, Seen, fails
 from dicomnode.folders.tally import Fate, Outcome
 from dicomnode.folders.targets import Target
 from dicomnode.model import Doubt, Reason
 
 PATIENT_ID = "(0010,0020)"
+NOTHING: Failed = frozenset()
 
 
 @dataclass(slots=True)
@@ -44,16 +46,24 @@ class Worker:
     """De-identifies files one by one; `by_series` leaves the study's folder out of the path.
 
     With `only`, instances of other patients than this one are withheld, for all would get the same Patient ID.
+    What has `failed` as a whole is withheld.
     """
 
     def __init__(
-        self, engines: Engines, source: Source, target: Target, by_series: bool = False, only: str | None = None
+        self,
+        engines: Engines,
+        source: Source,
+        target: Target,
+        by_series: bool = False,
+        only: str | None = None,
+        failed: Failed = NOTHING,
     ) -> None:
         self._engines = engines
         self._source = source
         self._target = target
         self._by_series = by_series
         self._only = only
+        self._failed = failed
 
     def take(self, names: Sequence[str]) -> Done:
         """De-identify some files; what they became is durable on return."""
@@ -90,6 +100,9 @@ class Worker:
             return Outcome(name, Fate.WITHHELD, doubt.reason, doubt.where)
         if self._only is not None and patient_of(cleaned) != self._only:
             return Outcome(name, Fate.WITHHELD, Reason.COLLISION, PATIENT_ID)
+        wide = fails(cleaned.originals, self._failed)
+        if wide is not None:
+            return Outcome(name, Fate.WITHHELD, wide)
         parts = [*cleaned.head, *([cleaned.pixels] if cleaned.pixels is not None else []), *cleaned.tail]
         fate = self._target.put(self._path(cleaned), parts)
         if fate is not Fate.WITHHELD:
@@ -99,20 +112,35 @@ class Worker:
 
     def _clean(self, name: str) -> tuple[Cleaned, tuple[str, ...]]:
         """A file de-identified in memory; raises Other and Doubt."""
-        try:
-            content = self._source.read(name)
-        except OSError as error:
-            raise Other(Fate.UNREADABLE, os.strerror(error.errno) if error.errno else "") from None
-        if not is_part10(content):
-            raise Other(Fate.NOT_DICOM)
-        meta = read_meta(content)
-        if meta.sop_class == DIRECTORY:
-            raise Other(Fate.DIRECTORY)
-        return self._engines.clean(content, meta)
+        return _clean(self._source, self._engines, name)
 
     def _path(self, cleaned: Cleaned) -> str:
         inside = f"{cleaned.series_uid}/{cleaned.sop_uid}.dcm"
         return inside if self._by_series else f"{cleaned.study_uid}/{inside}"
+
+
+def _clean(source: Source, engines: Engines, name: str) -> tuple[Cleaned, tuple[str, ...]]:
+    try:
+        content = source.read(name)
+    except OSError as error:
+        raise Other(Fate.UNREADABLE, os.strerror(error.errno) if error.errno else "") from None
+    if not is_part10(content):
+        raise Other(Fate.NOT_DICOM)
+    meta = read_meta(content)
+    if meta.sop_class == DIRECTORY:
+        raise Other(Fate.DIRECTORY)
+    return engines.clean(content, meta)
+
+
+def look(source: Source, engines: Engines, name: str) -> Seen:
+    """What would become of a file; nothing is written."""
+    try:
+        cleaned, _ = _clean(source, engines, name)
+    except Other as other:
+        return Seen(name, other.fate, where=other.where)
+    except Doubt as doubt:
+        return Seen(name, Fate.WITHHELD, doubt.reason, doubt.where, doubt.originals)
+    return Seen(name, Fate.CLEANED, originals=cleaned.originals, modality=cleaned.modality)
 
 
 def patient_of(cleaned: Cleaned) -> str:
