@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache, lru_cache
 
+from dicomnode.deidentify.ages import capped
 from dicomnode.deidentify.plan import Action, Needle, Step, Steps
 from dicomnode.deidentify.standard import replacements, tables
 
@@ -24,6 +25,7 @@ class Value(Enum):
     KEPT_TEXT = "a text that is kept"
     KEPT_UID = "a UID that is kept"
     CODE = "a code that says nothing"
+    OLD = "an age of 90 years"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ def vary(base: Steps, value: Value, identifier: bytes | None) -> Steps:
     if value is Value.AS_EVERYWHERE:
         return base
     known = base.variants.get(value.name)
+    if known is None and value is Value.OLD:
+        known = base.variants[value.name] = capped(base)
     if known is None:
         tag, change = CHANGES[value]
         known = base.variants[value.name] = _override(base, {tag: change})

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import pack, unpack
 
-from dicomnode.deidentify.concepts import PLAIN, REFERENCED_ITEM, Concepts, Ruling, public_schemes, vary
+from dicomnode.deidentify.ages import is_old
+from dicomnode.deidentify.concepts import PLAIN, REFERENCED_ITEM, Concepts, Ruling, Value, public_schemes, vary
 from dicomnode.deidentify.encoded import UN, Element, Item, place, vr_code
 from dicomnode.deidentify.pixels import find, text_of, value_of
 from dicomnode.deidentify.plan import Steps
 from dicomnode.model import Doubt, Reason
 
+OLD = Ruling(value=Value.OLD)
 CONTENT, NAME, CODE = 0x0040A730, 0x0040A043, 0x0040A168
 VALUE_TYPE, RELATIONSHIP = 0x0040A040, 0x0040A010
 CODE_VALUES = (0x00080100, 0x00080119, 0x00080120)
@@ -137,6 +139,8 @@ class _Reader:
         value, scheme = self._code(elements, NAME)
         _, code_scheme = self._code(elements, CODE)
         ruling = self._concepts.ruling(value, scheme, value_type, code_scheme)
+        if value_type == "NUM" and not ruling.removed and is_old(data, elements, (value, scheme)):
+            ruling = OLD
         relationship = text_of(data, elements, RELATIONSHIP)
         return Node(begin, position, ruling, value_type, relationship, self._target(elements), parent)
 

@@ -172,6 +172,10 @@ class Steps(dict[int, Step]):
             self[key] = step
         return step
 
+    def step(self, tag: int, vr: str) -> Step:
+        """The same by tag and VR."""
+        return self[key_of(tag, vr)]
+
     def inside(self, tag: int) -> Steps:
         """The steps for the items of the sequence with this tag."""
         steps = self._inside.get(tag)
