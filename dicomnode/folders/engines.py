@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from dicomnode.deidentify import Cleaned, Deidentifier
 from dicomnode.deidentify.plan import Plan
@@ -36,14 +37,24 @@ class Engines:
         """De-identify a file; which attributes were removed for want of a value. Raises Doubt."""
         try:
             engine = self._engine(content)
-            received = Received(self._origin, meta.sop_class, meta.sop_uid, meta.transfer_syntax)
-            return engine.clean(received, memoryview(content)[meta.data_set :]), engine.plan.missing
+            return self._cleaned(engine, meta, memoryview(content)[meta.data_set :]), engine.plan.missing
         except (Doubt, KeyboardInterrupt):
             raise
         except RulesError as error:
             raise Doubt(Reason.NOT_ACCEPTED, conversion.said(error)) from None
         except Exception as error:  # noqa: BLE001 - whatever goes wrong withholds the instance
             raise Doubt(Reason.INTERNAL, type(error).__name__) from None
+
+    def _cleaned(self, engine: Deidentifier, meta: FileMeta, data: Buffer) -> Cleaned:
+        """De-identify a data set; where the file meta names another instance, the data set is right. Raises Doubt."""
+        received = Received(self._origin, meta.sop_class, meta.sop_uid, meta.transfer_syntax)
+        try:
+            return engine.clean(received, data)
+        except Doubt as doubt:
+            if doubt.reason is not Reason.COMMAND_MISMATCH or doubt.originals is None:
+                raise
+            named = replace(received, sop_uid=doubt.originals.sop_uid)
+        return engine.clean(named, data)
 
     def _engine(self, content: Buffer) -> Deidentifier:
         values = self._ids.of(content) if self._ids and self._asked else {}

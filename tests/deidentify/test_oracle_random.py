@@ -83,13 +83,17 @@ OPTIONS: list[tuple[str, ...]] = [
     ("retain_longitudinal_modified_dates",),
     ("clean_structured_content", "clean_graphics"),
     (*KEPT, "clean_structured_content", "clean_graphics", "retain_longitudinal_full_dates"),
+    ("clean_descriptors",),
+    ("clean_structured_content",),
+    ("clean_descriptors", "clean_structured_content", "clean_graphics"),
+    (*KEPT, "clean_descriptors", "clean_structured_content", "retain_longitudinal_modified_dates"),
     (*KEPT, "retain_longitudinal_full_dates"),
     (*KEPT, "retain_longitudinal_modified_dates"),
 ]
 REASONS: Counter[Reason] = Counter()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=220, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     st.booleans().flatmap(lambda i: st.tuples(st.just(i), data_sets(i))),
     st.sampled_from(CLASSES),

@@ -155,6 +155,22 @@ def test_twins_with_other_content_are_a_conflict(tmp_path: Path, rules: Path) ->
     assert tally.names[Fate.WITHHELD] == [Outcome("c", Fate.WITHHELD, Reason.CONFLICT)]
 
 
+def test_the_data_set_says_which_instance_it_is(tmp_path: Path, rules: Path) -> None:
+    """File meta of another SOP Instance UID is common in RT; of another SOP class it is a doubt."""
+    (tmp_path / "source").mkdir()
+    content = next(numbered(small(), 1))
+    uid = str(small().SOPInstanceUID).encode()
+    assert content.count(uid) == 2
+    (tmp_path / "source" / "other.dcm").write_bytes(content.replace(uid, uid[:-1] + b"7", 1))
+    sop_class = str(small().SOPClassUID).encode()
+    (tmp_path / "source" / "wrong.dcm").write_bytes(content.replace(sop_class, sop_class[:-1] + b"2", 1))
+    result = run(Job(str(tmp_path / "source"), str(tmp_path / "out"), rules, KEYS), 1, silent)
+    assert result.tally.fates == {Fate.CLEANED: 1, Fate.WITHHELD: 1}
+    (tmp_path / "source" / "other.dcm").write_bytes(content)
+    run(Job(str(tmp_path / "source"), str(tmp_path / "same"), rules, KEYS), 1, silent)
+    assert contents(tmp_path / "out") == contents(tmp_path / "same")
+
+
 def test_a_file_that_cannot_be_read_is_counted(source: Path, tmp_path: Path, rules: Path) -> None:
     class Broken:
         def names(self) -> list[str]:
