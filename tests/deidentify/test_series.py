@@ -29,6 +29,12 @@ from dicomnode.folders.part10 import DIRECTORY, is_part10, read_meta
 from dicomnode.model import Doubt, Reason, Received
 
 BUSY = f"{BASIC}options: [clean_descriptors, retain_safe_private, retain_longitudinal_modified_dates]\n"
+MAKING = f"""{BASIC}attributes:
+  StationName: {{hash: 12}}
+  ProtocolName: {{replace: '{{Modality}} {{FilterType}}'}}
+  ClinicalTrialSiteID: {{replace: '{{project}}'}}
+  ConvolutionKernel: keep
+"""
 USED: Counter[str] = Counter()
 
 
@@ -117,10 +123,13 @@ def test_instances_of_a_series_are_put_together() -> None:
         {"AccessionNumber": "MEDIASTINUM"},
         {"AccessionNumber": "CHEST\nHFS"},
         {"SOPInstanceUID": "not a uid"},
+        {"FilterType": "WEDGE"},
+        {"StationName": "CT7"},
+        {"ClinicalTrialSiteID": "site 7"},
     ],
     ids=str,
 )
-@pytest.mark.parametrize("rules", [BASIC, BUSY], ids=["basic", "busy"])
+@pytest.mark.parametrize("rules", [BASIC, BUSY, MAKING], ids=["basic", "busy", "making"])
 def test_what_differs_decides_as_if_it_came_first(changes: dict[str, object], rules: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -154,7 +163,7 @@ def test_truncated_and_trailing_bytes_of_an_instance_like_the_others() -> None:
     compare(plan_of(BASIC), [*instances, *cut, *trailing])
 
 
-@pytest.mark.parametrize("rules", [BASIC, BUSY], ids=["basic", "busy"])
+@pytest.mark.parametrize("rules", [BASIC, BUSY, MAKING], ids=["basic", "busy", "making"])
 def test_any_byte_may_be_another_one(rules: str) -> None:
     """Bytes changed, left out and put in at random places of the header, tags and lengths too."""
     instances = [taken(images.written(each)) for each in slices(5)]
