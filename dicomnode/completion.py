@@ -155,15 +155,11 @@ class Completion(Following):
 
     async def _tell_late(self, record: Withheld, under_way: bool) -> None:
         """Where some of what fails with it has gone out already, a person has to know."""
-        key = (record.project, record.study_key)
         await asyncio.wrap_future(self._journal.flush())
-        sent = await asyncio.to_thread(self._journal.barred_sent, *key)
-        if not sent and not under_way:
-            return
-        facts = {"series": record.series_key, "instance": record.instance_key, "reason": str(record.reason)}
-        event = Event("conditions-failed-late", time.time(), *key, {**facts, "sent": sent})
-        self._journal.event(event)
-        log.error(event.name, project=key[0], study=key[1], **event.facts)
+        event = await asyncio.to_thread(self._journal.failed_late, record, under_way)
+        if event is not None:
+            self._journal.event(event)
+            log.error(event.name, project=event.project, study=event.study_key, **event.facts)
 
     async def decide(self, key: Key, fact: Fact, user: str) -> Study:
         """Do with a study what a person decided; the study afterwards. Raises PermanentError where it cannot be."""

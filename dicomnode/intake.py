@@ -24,7 +24,7 @@ from dicomnode.dimse.syntaxes import DEFLATED, EXPLICIT_BIG
 from dicomnode.errors import CannotKeep
 from dicomnode.keep import Kept, Leases
 from dicomnode.large import LargeInstance
-from dicomnode.model import Doubt, Origin, Originals, Reason, Received, Withheld
+from dicomnode.model import FAILING, Doubt, Origin, Originals, Reason, Received, Withheld
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places, Turns
 from dicomnode.quarantine import Quarantine
@@ -45,7 +45,6 @@ OUT_OF_RESOURCES = 0xA700
 SHORT_HEADER = 64 << 10  # bytes; a header that may be longer is not cleaned on the event loop
 MOST_LONG = 2  # instances with long headers that are cleaned at once, beside the loop
 TOO_LONG = 0.25  # seconds of CPU on the loop, after which a peer's instances are all cleaned beside it
-FAILING = frozenset({Reason.SERIES_CONDITIONS, Reason.STUDY_CONDITIONS})
 MOST_BACKLOG = 20_000  # journal rows that may wait for a commit before new instances are refused
 
 

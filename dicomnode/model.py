@@ -45,6 +45,8 @@ class Reason(StrEnum):
     INTERNAL = "internal-error"
 
 
+FAILING = frozenset({Reason.SERIES_CONDITIONS, Reason.STUDY_CONDITIONS})
+"""Reasons for which clean instances of the same series or study are kept back."""
 EXPLANATIONS: dict[Reason, str] = {
     Reason.UNREADABLE: "the data set does not add up when read strictly",
     Reason.TRUNCATED: "the data set ends in the middle of an element",

@@ -6,7 +6,7 @@ import time
 
 import structlog
 
-from dicomnode.model import Event
+from dicomnode.model import Event, Withheld
 from dicomnode.outbox import Outbox
 from dicomnode.quarantine import Quarantine
 from dicomnode.store.identity import IdentityBook
@@ -21,7 +21,8 @@ def recover(outbox: Outbox, quarantine: Quarantine, journal: Journal, book: Iden
     Raises KeyFileError, StoreDamaged, CannotKeep.
     """
     rows = journal.segment_offsets()
-    recovered = sealed = 0
+    recovered = 0
+    sealed: list[Withheld] = []
     # A book that is new, or was not finished, is filled from all that is still sealed in the outbox.
     for record in outbox.recover(rows if book.whole else {}, rows):
         book.put(record.instance.project, record.identity, record.instance.study_key)
@@ -29,9 +30,11 @@ def recover(outbox: Outbox, quarantine: Quarantine, journal: Journal, book: Iden
         recovered += 1
     for withheld in quarantine.recover(journal.quarantine_ids(), journal.ended_ids()):
         journal.withheld(withheld)
-        sealed += 1
+        sealed.append(withheld)
     book.flush().result()
     journal.flush().result()
+    for withheld in sealed:
+        _tell_late(journal, withheld)
     if not book.whole:
         book.set_whole()
     for segment, gaps in outbox.damaged.items():
@@ -46,7 +49,15 @@ def recover(outbox: Outbox, quarantine: Quarantine, journal: Journal, book: Iden
         project, _, file = name.partition("/")
         _tell("quarantine", project=project, quarantine=file.partition(".")[0])
     if recovered or sealed:
-        log.warning("recovered", stored=recovered, withheld=sealed)
+        log.warning("recovered", stored=recovered, withheld=len(sealed))
+
+
+def _tell_late(journal: Journal, withheld: Withheld) -> None:
+    """Say it where what fails with this original was sent before the crash."""
+    event = journal.failed_late(withheld)
+    if event is not None:
+        journal.event(event)
+        log.error(event.name, project=event.project, study=event.study_key, **event.facts)
 
 
 def _tell(kind: str, **facts: object) -> None:

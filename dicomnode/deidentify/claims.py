@@ -78,13 +78,23 @@ def conflicts(choices: Choices) -> Iterator[Conflict]:
 def _named(choices: Choices, selector: Selector) -> Sequence[int]:
     if selector.kind in ("tag", "path"):
         return [selector.tag]
-    return choices.exceptions.tags(selector, single_rows())
+    return choices.exceptions.tags(selector, [*single_rows(), *_repeated(selector)])
 
 
 @cache
 def single_rows() -> list[int]:
     """The rows of Table E.1-1 that are of one attribute each."""
     return [int(tag, 16) for tag in sorted(tables.rows()) if tag != "private" and "x" not in tag]
+
+
+def _repeated(selector: Selector) -> list[int]:
+    """Of each row for repeating groups one attribute: that which the selector names, where it is a mask."""
+    written = f"{selector.tag:08X}" if selector.kind == "mask" else "00003000"
+    rows = [tag for tag in sorted(tables.rows()) if tag != "private" and "x" in tag]
+    return [
+        int("".join(own if digit == "x" else digit for digit, own in zip(tag, written, strict=True)), 16)
+        for tag in rows
+    ]
 
 
 def _of(choices: Choices, tag: int, treat: Treat) -> Iterator[Conflict]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, true
 
-from dicomnode.model import Fate, Reason
+from dicomnode.model import FAILING, Event, Fate, Reason, Withheld
 from dicomnode.store import schema
 from dicomnode.store.changes import LOST
 
@@ -49,8 +50,16 @@ class Barred:
         chosen = select(row.instance_key).where(row.project == project, row.study_key == study_key, barred())
         return frozenset(key for (key,) in map(tuple, self._all(chosen)))
 
-    def barred_sent(self, project: str, study_key: str) -> int:
-        """How many of these some destination has taken already."""
+    def failed_late(self, w: Withheld, under_way: bool = False) -> Event | None:
+        """What a person has to know where some of what fails with this original has gone out, or is `under_way`."""
+        sent = self._barred_sent(w.project, w.study_key) if w.reason in FAILING and w.study_key else 0
+        if not sent and not under_way:
+            return None
+        facts = {"series": w.series_key, "instance": w.instance_key, "reason": str(w.reason), "sent": sent}
+        return Event("conditions-failed-late", time.time(), w.project, w.study_key, facts)
+
+    def _barred_sent(self, project: str, study_key: str) -> int:
+        """How many of what is kept back some destination has taken already."""
         row, sent = schema.instance.c, schema.sent.c
         taken = select(sent.at).where(
             sent.project == row.project, sent.instance_key == row.instance_key, sent.ok == true()

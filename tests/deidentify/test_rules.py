@@ -260,6 +260,22 @@ def test_files_that_include_each_other(tmp_path: Path) -> None:
             "x.yaml:3: keep private attributes of ACME is more than the Basic Profile lets stay: no code of CID 7050 "
             "is claimed",
         ),
+        (
+            "attributes:\n  (60xx,3000): keep",
+            [],
+            "x.yaml:3: keep OverlayData is more than the Basic Profile lets stay: no code of CID 7050 is claimed",
+        ),
+        (
+            "attributes:\n  (50xx,xxxx): keep",
+            [],
+            "x.yaml:3: keep (5000,0000) is more than the Basic Profile lets stay: no code of CID 7050 is claimed",
+        ),
+        (
+            "attributes:\n  /^Overlay/: keep",
+            [],
+            "x.yaml:3: keep OverlayDate and 3 more is more than the Basic Profile lets stay: no code of CID 7050 is "
+            "claimed",
+        ),
         ("attributes:\n  StationName: {replace: x}", ["113100"], ""),
         ("options: [clean_descriptors]\nattributes:\n  StudyDescription: remove", ["113100", "113105"], ""),
     ],
