@@ -73,8 +73,8 @@ class Series:
         elif seen.made < MOST_MADE and seen.balance >= 0:
             seen = _compared(seen, head, elements, treatment, form)
         self._seen[key] = seen
-        while len(self._seen) > MOST_SERIES:
-            self._seen.pop(next(iter(self._seen)), None)
+        for oldest in list(self._seen)[:-MOST_SERIES]:  # a list: other threads learn meanwhile
+            self._seen.pop(oldest, None)
 
 
 def _compared(seen: Seen, head: bytes, elements: list[Element], treatment: Treatment, form: Form) -> Seen:

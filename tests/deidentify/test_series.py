@@ -6,6 +6,7 @@ import random
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import images
 import planted
@@ -187,6 +188,16 @@ def test_the_memory_of_series_is_bounded() -> None:
             engine.clean(*taken(images.written(ct(1, series, number, rows=2, columns=2))))
     assert len(engine._series._seen) == MOST_SERIES
     assert USED["alike"] == 3 * MOST_SERIES
+
+
+def test_threads_share_what_is_remembered() -> None:
+    """Large instances are cleaned beside the small ones, by the same engine."""
+    plan = plan_of(BASIC)
+    instances = [taken(images.written(ct(1, n % 40, n, rows=2, columns=2))) for n in range(400)]
+    warm = Deidentifier(plan, KEYS)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda each: outcome(warm, *each), instances))
+    assert found == [outcome(Deidentifier(plan, KEYS), *each) for each in instances]
 
 
 @pytest.mark.parametrize("rules", [BASIC, BUSY], ids=["basic", "busy"])
