@@ -189,13 +189,14 @@ def report(settings: Settings, id_: str, project: str | None) -> int:
     """
     with closing(open_journal(settings)) as journal:
         study = _named(settings, journal, id_, project)
+        may_go = journal.may_go(study.project, study.study_key)
     with closing(IdentityBook.open(settings.storage.directory / "identity.db", create=False)) as book:
         told = book.judged(study.project, study.study_key)
     if not told:
         raise PermanentError(
             "nothing was asked of this study's instances", "the rules have no accept_if or withhold_if"
         )
-    say_json(acceptance.report(told))
+    say_json(acceptance.report(told, may_go))
     return 0
 
 

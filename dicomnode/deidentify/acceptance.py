@@ -6,7 +6,7 @@ The report has one document per instance, with the keys of Encord's: identified,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import iter_unpack
 from typing import Any
@@ -157,18 +157,24 @@ def _document(told: list[Evaluation], aggregate: str, originals: Originals, sent
     }
 
 
-def report(entries: Iterable[str]) -> list[Report]:
-    """The reports of the instances of a study, each judged with its series or study, from what `told` made of each."""
+def report(entries: Iterable[str], may_go: Collection[str]) -> list[Report]:
+    """The reports of the instances of a study, each judged with its series or study, from what `told` made of each.
+
+    `may_go` are the SOP Instance UIDs, as sent, of those that are not withheld or kept back: one that failed and was
+    released is among them, and disables nothing any more.
+    """
     told = [json.loads(entry) for entry in entries]
+    sent = {f"urn:oid:{uid}" for uid in may_go}
+    failing = {each["url"] for each in told if not each["save_condition"] and each["url_deid"] not in sent}
     found = []
     for one in sorted(told, key=lambda each: (each["SeriesInstanceUID"], each["url"])):
         wide = one.pop("aggregate")
         with_it = [each for each in told if _together(one, each, wide)]
-        failed = sorted(each["url"] for each in with_it if not each["save_condition"])
+        failed = sorted(each["url"] for each in with_it if each["url"] in failing)
         deid = one.pop("url_deid")
         one["save_condition_series_agg"] = not failed
         one["save_disabling_urls_series_agg"] = failed
-        one["url_deid"] = None if failed else deid
+        one["url_deid"] = deid if deid in sent and not failed else None
         found.append(one)
     return found
 

@@ -27,6 +27,7 @@ class Deidentifier:
     def clean(self, received: Received, data: Buffer) -> Cleaned:
         """De-identify a data set that is held whole; `data` must not change while the result is used. Raises Doubt."""
         elements: list[Element] = []
+        treatment: Treatment | None = None
         try:
             form = syntaxes.form(received.transfer_syntax)
             cleaned = self._series.clean(received, data, form)
@@ -37,6 +38,7 @@ class Deidentifier:
             return cleaned
         except Doubt as doubt:
             doubt.originals = doubt.originals or read_originals(data, elements)
+            doubt.judged = doubt.judged or (treatment.entry if treatment else None)
             raise
         except Exception as error:  # noqa: BLE001 - whatever goes wrong withholds the instance
             raise Doubt(Reason.INTERNAL, type(error).__name__, read_originals(data, elements)) from None

@@ -128,6 +128,7 @@ class CleanStream:
             error = Doubt(Reason.INTERNAL, type(error).__name__)
         self.originals = self.originals or read_originals(self._held, self._elements)
         error.originals = error.originals or self.originals
+        error.judged = error.judged or (self._treatment.entry if self._treatment else None)
         return error
 
     def _take(self, chunk: Buffer) -> list[Buffer]:

@@ -21,7 +21,7 @@ from dicomnode.deidentify.remaining import walk
 from dicomnode.deidentify.standard import dictionary
 from dicomnode.deidentify.subject import NOBODY, identify, sibling
 from dicomnode.deidentify.taken import CHARACTER_SET, note, note_item
-from dicomnode.model import Doubt, IdentityEntry, Originals, Reason, Received
+from dicomnode.model import JUDGED, Doubt, IdentityEntry, Originals, Reason, Received
 
 DATES = {vr_code(vr): vr for vr in ("DA", "TM", "DT")}
 LO = vr_code("LO")
@@ -67,6 +67,11 @@ class Treatment:
             self._accept(self.plan.acceptance)
         self.declare(data, elements)
         return self.portion(data, elements)
+
+    @property
+    def entry(self) -> IdentityEntry | None:
+        """What the conditions of the rules said, where they were asked."""
+        return next((entry for entry in self.identity if entry.attribute == JUDGED), None)
 
     def _accept(self, acceptance: Acceptance) -> None:
         """Enter what the conditions of the rules said. Raises Doubt where one does not hold."""

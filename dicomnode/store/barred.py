@@ -50,6 +50,12 @@ class Barred:
         chosen = select(row.instance_key).where(row.project == project, row.study_key == study_key, barred())
         return frozenset(key for (key,) in map(tuple, self._all(chosen)))
 
+    def may_go(self, project: str, study_key: str) -> frozenset[str]:
+        """SOP Instance UIDs, as sent, of the study's clean instances that are not kept back."""
+        row = schema.instance.c
+        of_study = (row.project == project, row.study_key == study_key, row.received_digest != LOST)
+        return frozenset(uid for (uid,) in map(tuple, self._all(select(row.sop_uid).where(*of_study, ~barred()))))
+
     def failed_late(self, w: Withheld, under_way: bool = False) -> Event | None:
         """What a person has to know where some of what fails with this original has gone out, or is `under_way`."""
         sent = self._barred_sent(w.project, w.study_key) if w.reason in FAILING and w.study_key else 0

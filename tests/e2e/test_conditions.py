@@ -132,6 +132,9 @@ def test_a_release_reuses_the_siblings(failed):
     assert strict.items() <= chain.research.data_sets().items(), "as they were cleaned when they came"
     assert rows <= _records(chain.node)
     chain.node.wait_settled()
+    told = report(chain.node)
+    assert {each["save_condition_series_agg"] for each in told} == {True}
+    assert {each["url_deid"] for each in told} == {f"urn:oid:{uid}" for uid in chain.research.data_sets()}
     until(lambda: outbox_files(chain.node) == 0, 20, "what was delivered is deleted")
 
 
@@ -172,11 +175,16 @@ def test_a_late_failure_stops_what_is_left_and_raises_an_alert(forked_way, write
 @pytest.mark.parametrize(("aggregate", "sent"), [("instance", 2), ("study", 0)])
 def test_alone_or_the_whole_study(aggregate, sent, forked_way, write_files):
     chain = forked_way(quiet="500ms", rules=RULES.replace("AGGREGATE", aggregate), key=bytes(range(32)))
-    made = written(slice_(1, 1), slice_(1, 2, "SCREEN SAVE"), slice_(2, 1))
+    named = slice_(2, 2)
+    named.ConvolutionKernel = "Zwetschgenbaum"
+    made = written(slice_(1, 1), slice_(1, 2, "SCREEN SAVE"), slice_(2, 1), named)
     assert set(dcmtk.storescu(chain.port, write_files(made)).statuses) == {0}
     state = "withheld" if aggregate == "study" else "confirmed"
     until(lambda: [study["state"] for study in chain.node.studies()] == [state], 20, state)
     assert len(chain.research.data_sets()) == sent
+    told = report(chain.node)
+    assert [each["save_condition"] for each in told] == [True, False, True, True]
+    assert len({each["url_deid"] for each in told} - {None}) == sent, "one is withheld for another reason"
 
 
 def test_large_instances_are_judged_too(forked_way, write_files):

@@ -57,6 +57,7 @@ def test_what_an_original_keeps_back(journal: Journal, reason: Reason, kept_back
     assert journal.barred("trial", "studya") == kept_back
     here = journal.here("trial", "studya")
     assert (here.held, here.may_go) == (ALL, ALL - kept_back)
+    assert journal.may_go("trial", "studya") == {key.replace("instance", "2.25.3") for key in ALL - kept_back}
 
 
 def test_other_studies_and_projects_are_let_go(journal: Journal) -> None:
