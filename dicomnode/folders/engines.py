@@ -31,7 +31,9 @@ class Engines:
         self._ids = ids
         self._origin = Origin(project or "local", "local", "", "", "", 0)
         self._known: dict[tuple[tuple[str, str], ...], Deidentifier] = {}
-        self._asked = frozenset(said.rpartition(": ")[2] for said in plan(None).missing)
+        first = plan(None)
+        self._known[()] = Deidentifier(first, keys)
+        self._asked = frozenset(said.rpartition(": ")[2] for said in first.missing)
 
     def clean(self, content: Buffer, meta: FileMeta) -> tuple[Cleaned, tuple[str, ...]]:
         """De-identify a file; which attributes were removed for want of a value. Raises Doubt."""

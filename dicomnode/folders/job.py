@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.rules import load_text
+from dicomnode.folders import objects
 from dicomnode.folders.engines import Engines
 from dicomnode.folders.entities import Ids
 from dicomnode.folders.options import OPTIONS
@@ -41,6 +42,11 @@ class Job:
     """With `patient_id`: whose the instances are; identified."""
     failed: Failed = frozenset()
     """What fails as a whole by the rules' conditions; identified."""
+
+    @property
+    def way(self) -> str:
+        """How to start a worker process: drivers of object storage have threads, which a fork would lose."""
+        return "spawn" if objects.is_address(self.source) or objects.is_address(self.target) else "fork"
 
     def names(self) -> Iterator[str]:
         """The files of the source."""

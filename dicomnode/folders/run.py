@@ -72,7 +72,7 @@ def _alone(job: Job, batches: Sequence[list[str]]) -> Iterator[Done]:
 
 def _together(job: Job, batches: Sequence[list[str]], workers: int) -> Iterator[Done]:
     """The batches in as many processes; few wait in their queue, so that an interruption ends soon."""
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (job, os.getpid()))
+    pool = ProcessPoolExecutor(workers, get_context(job.way), _begin, (job, os.getpid()))
     waiting: set[Future[Done]] = set()
     left = iter(batches)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from dicomnode.folders import objects
 from dicomnode.folders.tally import Fate
 from dicomnode.model import Buffer
 
-UNFINISHED = f".unfinished-{os.uname().nodename}-"
-"""What is written aside lies in a folder of this name and the number of the process."""
+UNFINISHED = ".unfinished-"
+"""What is written aside lies in a folder of this name, the machine and the number of the process."""
 
 
 class Target(Protocol):
@@ -47,7 +48,8 @@ class FolderTarget:
     def __init__(self, path: Path, overwrite: bool) -> None:
         self._path = path
         self._overwrite = overwrite
-        self._aside = path / f"{UNFINISHED}{os.getpid()}"
+        self._aside = path / f"{UNFINISHED}{os.uname().nodename}-{os.getpid()}"
+        self._lock = -1
         self._waiting: list[tuple[Path, Path]] = []
 
     def put(self, name: str, parts: Sequence[Buffer]) -> Fate | None:
@@ -56,7 +58,7 @@ class FolderTarget:
         if not self._overwrite and path.exists():
             return Fate.THERE if same(path, parts) else Fate.WITHHELD
         if not self._waiting:
-            disk.make_directory(self._aside)
+            self._open()
         unfinished = self._aside / f"{len(self._waiting)}.dcm"
         disk.unlink(unfinished)
         fd = disk.create(unfinished)
@@ -66,6 +68,13 @@ class FolderTarget:
             os.close(fd)
         self._waiting.append((unfinished, path))
         return None
+
+    def _open(self) -> None:
+        """Make the folder for what is unfinished, and lock it as long as this process lives."""
+        if self._lock < 0:
+            disk.make_directory(self._aside)
+            self._lock = os.open(self._aside, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def commit(self) -> list[Fate]:
         """One sync for all of them, then their names; a name that was taken meanwhile stays with its file."""
@@ -95,8 +104,10 @@ class FolderTarget:
 
     def close(self) -> None:
         """Remove what is unfinished; the names given are durable."""
-        if self._aside.exists():
+        if self._lock >= 0:
             shutil.rmtree(self._aside, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
             sync_all(self._path)
 
 
@@ -120,23 +131,17 @@ def sync_all(path: Path) -> None:
 
 
 def sweep(place: str) -> None:
-    """Remove what runs that were killed left unfinished in a folder."""
+    """Remove what runs that were killed left unfinished in a folder; what a process writes to is locked by it."""
     if objects.is_address(place):
         return
     for left in Path(place).glob(f"{UNFINISHED}*"):
-        with suppress(ValueError):
-            if not _runs(int(left.name.removeprefix(UNFINISHED))):
+        with suppress(OSError):
+            fd = os.open(left, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+            finally:
+                os.close(fd)
 
 
 class ObjectTarget:
