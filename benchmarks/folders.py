@@ -23,7 +23,7 @@ from statistics import median
 from deidentify import PACKAGES, RULES, Program, prepare
 from programs import machine
 
-CASES = {"ct": ("CT 512x512, 0.53 MB", 1500), "small": ("MR, 12 KB, header-heavy", 6000)}
+CASES = {"ct": ("CT 512x512, 0.53 MB", 1000), "small": ("MR, 12 KB, header-heavy", 4000)}
 
 
 @dataclass(frozen=True)
