@@ -24,7 +24,7 @@ from dicomnode.dimse.syntaxes import DEFLATED, EXPLICIT_BIG
 from dicomnode.errors import CannotKeep
 from dicomnode.keep import Kept, Leases
 from dicomnode.large import LargeInstance
-from dicomnode.model import FAILING, Doubt, Origin, Originals, Reason, Received, Withheld
+from dicomnode.model import FAILING, Doubt, IdentityEntry, Origin, Originals, Reason, Received, Withheld
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places, Turns
 from dicomnode.quarantine import Quarantine
@@ -202,9 +202,16 @@ class Intake:
     async def _withhold(self, way: Way, received: Received, doubt: Doubt, data: bytearray) -> None:
         digest = await self.in_thread(keep.whole_digest, way, data)
         record = keep.withheld(way, received, doubt, doubt.originals, digest, time.time())
+        self.remember(record, doubt.originals)
         sealed = await self.in_thread(keep.seal, self.storage.quarantine, record, received, [data])
         await asyncio.wrap_future(self.note_judged(sealed, doubt))
         self.note_withheld(sealed, received)
+
+    def remember(self, record: Withheld, originals: Originals | None) -> None:
+        """Enter the study of a withheld instance in the identity book: its source can be asked for the rest."""
+        if originals is not None:
+            entry = IdentityEntry("StudyInstanceUID", originals.study_uid, record.study_uid)
+            self.storage.book.put(record.project, [entry], record.study_key)
 
     def note_kept(self, kept: Kept, received: Received) -> None:
         """Enter a durable clean instance; the rows are committed behind the answer."""

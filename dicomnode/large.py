@@ -99,6 +99,9 @@ class Hub(Protocol):
     def note_judged(self, record: Withheld, doubt: Doubt) -> Future[None]:
         """Enter what the rules' conditions said."""
 
+    def remember(self, record: Withheld, originals: Originals | None) -> None:
+        """Enter the study of a withheld instance in the identity book."""
+
     def note(self, outcome: Kept | Withheld | None, received: Received) -> None:
         """Enter what is durable now."""
 
@@ -210,6 +213,7 @@ class LargeInstance:
     def _seal(self, writing: Writing, doubt: Doubt, chunks: Iterator[Buffer]) -> Withheld:
         originals = doubt.originals or writing.stream.originals
         record = keep.withheld(self._way, self._received, doubt, originals, "", time.time())
+        self._hub.remember(record, originals)
         digest = keep.Digest(self._way)
         sealed = self._hub.quarantine.seal(record, self._received, digest.over(writing.original(chunks)))
         self._hub.note_judged(sealed, doubt).result()

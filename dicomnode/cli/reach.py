@@ -76,11 +76,12 @@ def _unresolved(peer: Peer) -> str:
 
 
 def _roles(settings: Settings, peer: str) -> dict[str, set[str]]:
-    """Our AE titles for this peer, and what it is to us under each: source, destination or neither."""
+    """Our AE titles for this peer, and what it is to us under each: source, destination (that confirms) or neither."""
     roles: dict[str, set[str]] = {}
     for name, project in settings.projects.items():
         mine = {"source"} if peer == project.source else set()
         mine |= {"destination"} if peer in project.destinations else set()
+        mine |= {"confirms"} if "destination" in mine and settings.confirm(name, peer) == "find" else set()
         if mine:
             roles.setdefault(settings.called(name), set()).update(mine)
     return roles or {settings.node.ae_title: set()}
@@ -100,6 +101,8 @@ def _reached(settings: Settings, peer: Peer, subject: str, title: str, roles: se
     yield Finding("ok", subject, f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO to {title}")
     if "destination" in roles:
         yield _takes(peer, f"{peer.name} C-STORE", title)
+    if "confirms" in roles and "source" not in roles:
+        yield _asked(peer, title)
     if "source" in roles:
         yield from _gives(settings, peer, title)
 
@@ -137,13 +140,21 @@ def _names(uids: Iterable[str]) -> str:
     return ", ".join(UID(uid).name.removesuffix(" Storage").removesuffix(" Image") for uid in uids)
 
 
-def _gives(settings: Settings, peer: Peer, title: str) -> Iterator[Finding]:
-    """Whether a source can be asked, and moves to us; nothing is moved, for the study does not exist."""
+def _asked(peer: Peer, title: str) -> Finding:
+    """Whether a peer can be asked what it holds."""
     try:
         query.find_study(peer, title, NO_STUDY, silence=SILENCE)
-        yield Finding("ok", f"{peer.name} C-FIND", f"answers C-FIND to {title}")
     except DicomnodeError as error:
-        yield Finding("wrong", f"{peer.name} C-FIND", f"{error}; allow C-FIND (study root) from {title} on {peer.name}")
+        text = f"{error}; allow C-FIND (study root) from {title} on {peer.name}"
+        return Finding("wrong", f"{peer.name} C-FIND", text)
+    return Finding("ok", f"{peer.name} C-FIND", f"answers C-FIND to {title}")
+
+
+def _gives(settings: Settings, peer: Peer, title: str) -> Iterator[Finding]:
+    """Whether a source can be asked, and moves to us; nothing is moved, for the study does not exist."""
+    finding = _asked(peer, title)
+    yield finding
+    if finding.verdict != "ok":
         return
     here = f"{title} with this machine's address and port {settings.node.port}"
     try:

@@ -288,3 +288,16 @@ def test_rules_that_do_not_exist(
     code, found = findings(capsys, file)
     assert code == 2
     assert f"{rules} does not exist; {hint}" in found["rules of lung"][1]
+
+
+def test_a_destination_that_is_to_confirm_by_find_has_to_answer(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    settings = yaml.safe_load(file.read_text())
+    settings["projects"]["lung"]["confirm"] = "find"
+    file.write_text(yaml.safe_dump(settings))
+    code, found = findings(capsys, file)
+    assert code == 1
+    assert found["research C-FIND"][0] == "wrong"
+    assert "allow C-FIND (study root) from LUNG on research" in found["research C-FIND"][1]

@@ -216,3 +216,16 @@ def test_after_a_restart_the_source_is_asked_all_the_same(chain, write_files) ->
     node.restart()
     node.wait_settled()
     assert (_evidence(node), len(research.files())) == ("source lists 3, 3 here", 3)
+
+
+@pytest.mark.parametrize("whole", ["8MiB", "64KiB"])
+def test_of_a_study_of_which_nothing_clean_came_the_rest_is_fetched_too(chain, whole: str) -> None:
+    sent = [images.written(synthetic.ct(1, 1, number, rows=256, columns=256)) for number in (1, 2, 3)]
+    _, node, research = chain(sent)
+    node.terminate()
+    node.write({**node.settings, "node": {**node.settings["node"], "whole": whole}})
+    node.restart()
+    assert raw.store(node.port, [sent[0][:-1000]]) == [0]
+    (study,) = node.wait_settled()
+    assert (study["stored"], study["withheld"], study["evidence"]) == (3, 1, "source lists 3, 3 here")
+    assert len(research.files()) == 3, "the series was sent again, with the damaged one whole"
