@@ -76,9 +76,17 @@ class Completion(Following):
     def _begin_judging(self, key: Key) -> None:
         """A source may take its time: each study is judged beside the others."""
         self._open.move_started(key, self._ways[key[0]].quiet, time.monotonic())
-        task = asyncio.get_running_loop().create_task(self._without_trouble(self._judge_held(key)))
+        task = asyncio.get_running_loop().create_task(self._judge_alone(key))
         self._judging[key] = task
         task.add_done_callback(lambda task: self._judging.pop(key) if self._judging.get(key) is task else None)
+
+    async def _judge_alone(self, key: Key) -> None:
+        """One study that cannot be judged is tried again later and keeps no other from its turn."""
+        try:
+            await self._without_trouble(self._judge_held(key))
+        except Exception as error:  # noqa: BLE001 - it is told, and the study stays open
+            log.error("study-troubled", project=key[0], study=key[1], why=type(error).__name__)
+            self._open.arrived(key, None, max(self._ways[key[0]].quiet, TROUBLED), time.monotonic())
 
     async def judge(self, key: Key) -> None:
         """Have the source asked and what is missing fetched, then decide whether the study is complete."""

@@ -102,7 +102,7 @@ class Node:
         await self._outside.start()
         self._control = await control.listen(directory, self._command)
         told = {"ae_title": settings.node.ae_title, "address": settings.node.bind, "port": self.port}
-        log.info("node-listening", **told, tls_port=self.tls_port or None)
+        log.info("node-listening", **told, **({"tls_port": self.tls_port} if self.tls_port else {}))
 
     async def _listen(self) -> int:
         """Listen in clear, over TLS, or both; returns the first port."""

@@ -21,7 +21,7 @@ from dicomnode.ways import Way
 log = structlog.get_logger()
 
 AT_ONCE = 2  # studies that one source is asked about, or sends, at the same time
-LOOK_EVERY = 0.1  # seconds
+LOOK_EVERY = 0.2  # seconds
 OTHER_PEER = "sent by another peer than the source"
 UNKNOWN_UID = "its UID at the source is not known here"
 UNKNOWN_STUDY = "the source does not list the study"
@@ -125,6 +125,10 @@ class Verifier:
             why = f"the source could not be asked: {error.what}"
             study.inquiry = study.inquiry.unanswered(why, for_good=not passing)
             return
+        except Exception as error:  # noqa: BLE001 - whatever a source answers, it must not hold a study for ever
+            why = f"the source could not be asked: an unexpected {type(error).__name__}"
+            study.inquiry = study.inquiry.unanswered(why, for_good=False)
+            return
         answer = listed.answer(study.way) if listed else SourceAnswer()
         if listed is None or not (answer.keys or answer.count):
             study.inquiry = study.inquiry.unanswered(UNKNOWN_STUDY, for_good=True)
@@ -143,6 +147,8 @@ class Verifier:
             trouble = await self.mover.move(move, wanted, _unheard)
         except DicomnodeError as error:
             trouble = error.what
+        except Exception as error:  # noqa: BLE001 - nor must what it answers to a C-MOVE
+            trouble = f"an unexpected {type(error).__name__}"
         study.inquiry = study.inquiry.fetched_once(trouble)
 
     async def _settle(self, study: _Study) -> None:

@@ -38,6 +38,7 @@ EVENTS: dict[str, str] = {
     "instance-held": "an instance cannot be transcoded to what the destination takes; the rest of its study is sent",
     "instance-lost": "the outbox no longer has an instance whole: retrieve it again; the rest of its study is sent",
     "store-failed": "storing an instance failed unexpectedly and was refused with 0xA700",
+    "study-troubled": "an unexpected error kept a study from being judged; it is tried again",
     "study-decided": "a person decided about a study: kind says what",
     "study-found": "the source knows the study",
     "study-unknown": "the source does not know the study",

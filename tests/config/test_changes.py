@@ -32,6 +32,8 @@ def settings(text: str = TEXT) -> config.Settings:
         ("port: 4243", "port: 5555"),
         ("rules: basic.yaml", "rules: other.yaml"),
         ("source: staging, ", ""),
+        ("source: staging, ", "source: staging, confirm: find, completion: {incomplete: forward}, "),
+        ("port: 4243", "port: 4243, confirm: find"),
         ("attempts: 20", "attempts: 3"),
         ("default: {", "default: {ae_title: LUNG, "),
         (
@@ -55,6 +57,7 @@ def test_what_can_be_taken_up(old: str, new: str) -> None:
         ("default: {", "default: {key_file: k, ", "projects.default.key_file"),
         ("  default:", "  renamed:", "projects.default (it is gone)"),
         ("attempts: 20", "associations: 4", "forward.associations"),
+        ("port: 4243", "port: 4243, associations: 2", "peers.research.associations"),
         ("forward:", "metrics: {port: 9104}\nforward:", "metrics.port"),
         ("forward:", "mqtt: {host: broker}\nforward:", "mqtt.host"),
         ("forward:", "queue: {instances: 9}\nforward:", "queue.instances"),

@@ -40,10 +40,15 @@ def chain(node, storescp, free_port, programs):
     return start
 
 
-def test_orthanc_is_asked_and_sends_what_did_not_come(orthanc, node, free_port) -> None:
+STRICT = {"DicomAlwaysAllowFind": False, "DicomAlwaysAllowMove": False, "DicomAlwaysAllowEcho": False}
+STRICT |= {"DicomCheckModalityHost": True, "DicomCheckCalledAet": True}
+
+
+@pytest.mark.parametrize("settings", [{}, STRICT])
+def test_orthanc_is_asked_and_sends_what_did_not_come(orthanc, node, free_port, settings) -> None:
     research, port = orthanc("research", ae_title="RESEARCH"), free_port()
     made = node({"staging": ("STAGING", port), "research": ("RESEARCH", research.port)}, quiet="500ms")
-    staging = orthanc("staging", {"node": ("DICOMNODE", made.port)}, port=port)
+    staging = orthanc("staging", {"node": ("DICOMNODE", made.port)}, port=port, settings=settings)
     sent = [*synthetic.series(4), *synthetic.series(3, series=2)]
     ids = staging.upload(sent)
     made.start()
