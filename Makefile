@@ -1,5 +1,6 @@
 # make demo     see the node work, between two small PACS on this machine
 # make test     install what the tests need, run them all
+# make test-big instances of 3 GB, and 20 of 150 MB at once; takes 13 GB of disk and some minutes
 # make lint     ruff, mypy, import-linter
 # make install  make .venv with the command dicomnode in it, and nothing else
 # make bench    measure instances per second beside Orthanc and DCMTK
@@ -16,7 +17,7 @@ define need-python
 @test -n "$(PYTHON)" || { echo "dicomnode needs Python 3.11 or later; install python3 (Debian 12 and Ubuntu 24.04 have it)" >&2; exit 1; }
 endef
 
-.PHONY: help demo install test lint bench bench-deidentify docs clean
+.PHONY: help demo install test test-big lint bench bench-deidentify docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +32,10 @@ install: $(VENV)/.ready
 test: $(VENV)/.ready-dev
 	@sh tools/peers.sh
 	@PATH="$$PATH:/usr/sbin" $(BIN)/python -m pytest $(ARGS)
+
+test-big: $(VENV)/.ready-dev
+	@sh tools/peers.sh
+	@PATH="$$PATH:/usr/sbin" DICOMNODE_BIG=3000 DICOMNODE_BIG_MANY=20x150 $(BIN)/python -m pytest -v -s tests/faults/test_big.py $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

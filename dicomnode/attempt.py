@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import structlog
@@ -16,7 +17,8 @@ from dicomnode.dimse.sender import Sender
 from dicomnode.dimse.status import Outcome, describe, outcome
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomnode.errors import PeerRejected, PeerUnreachable, StoreDamaged
-from dicomnode.model import Buffer, Event, Instance, Location, Peer
+from dicomnode.loading import Loaded, Row, loaded
+from dicomnode.model import Buffer, Event, Instance, Peer
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key
@@ -29,7 +31,6 @@ MOST_CONTEXTS = 128
 MOST_IN_A_ROW = 3  # refusals for the moment, after which the destination is left alone for now
 NO_CONTEXT = 0x0122  # the status we record where the destination took no context for the instance
 
-Row = tuple[Instance, Location]
 Context = tuple[str, str]
 
 
@@ -117,10 +118,11 @@ class Attempt:
             result.rejected = isinstance(error, PeerRejected) and error.result == 1
             return
         try:
-            for instance, location in group:
-                await self._send(sender, instance, location, transcoder)
-                if self._over:
-                    break
+            async with aclosing(loaded(self._outbox, group)) as records:
+                async for record in records:
+                    await self._send(sender, record, transcoder)
+                    if self._over:
+                        break
             await sender.release()
         except PeerUnreachable as error:
             sender.abort()
@@ -129,29 +131,38 @@ class Attempt:
             sender.abort()
             raise
 
-    async def _send(self, sender: Sender, instance: Instance, location: Location, transcoder: Transcoder) -> None:
+    async def _send(self, sender: Sender, record: Loaded, transcoder: Transcoder) -> None:
+        instance = record.instance
         syntax = next((syntax for _, syntax in proposals(instance) if sender.accepts(instance.sop_class, syntax)), None)
         if syntax is None:
             self._record(instance, NO_CONTEXT, ok=False)
             return
         try:
-            with self._outbox.open(location) as part10:
-                if syntax == instance.transfer_syntax:
-                    status = await self._store(sender, instance, syntax, part10[location.data_set_offset :])
-                else:
-                    status = await self._store(sender, instance, syntax, await transcoder.transcode(part10, syntax))
+            if record.damage is not None:
+                raise record.damage
+            status = await self._store(sender, record, syntax, transcoder)
         except CannotTranscode as error:
             self._hold(instance, error)
         except StoreDamaged as error:
-            self._lose(instance, location, error)
+            self._lose(record, error)
+            if sender.ended:  # it was on its way when that was seen; the rest goes on another association
+                self.result.error = str(error)
         else:
             self._judge(instance, status)
 
-    async def _store(self, sender: Sender, instance: Instance, syntax: str, data_set: Buffer) -> int:
+    async def _store(self, sender: Sender, record: Loaded, syntax: str, transcoder: Transcoder) -> int:
+        instance, location = record.instance, record.location
+        if syntax == instance.transfer_syntax:
+            length = location.data_length - location.data_set_offset
+            data_set: Iterable[Buffer] = record.pieces(location.data_set_offset)
+        else:
+            transcoded = await transcoder.transcode(record.pieces(), location.data_length, syntax)
+            length, data_set = len(transcoded), [transcoded]
         began = time.perf_counter()
-        status = await sender.store(instance.sop_class, instance.sop_uid, syntax, [data_set])
+        blocks = None if record.whole is not None else length
+        status = await sender.store(instance.sop_class, instance.sop_uid, syntax, data_set, blocks)
         self._departures.send.add(time.perf_counter() - began)
-        self._departures.bytes += len(data_set)
+        self._departures.bytes += length
         return status
 
     def _judge(self, instance: Instance, status: int) -> None:
@@ -182,8 +193,9 @@ class Attempt:
         self.result.held = self.result.held or str(error)
         self._tell("instance-held", instance=instance.instance_key, error=str(error))
 
-    def _lose(self, instance: Instance, location: Location, error: StoreDamaged) -> None:
+    def _lose(self, record: Loaded, error: StoreDamaged) -> None:
         """The record is gone: the instance is taken again when it comes again; the rest goes on."""
+        instance, location = record.instance, record.location
         self.result.held = self.result.held or str(error)
         event = self._event("instance-lost", instance=instance.instance_key, error=str(error))
         self._journal.lose(instance.project, instance.instance_key, location, event)

@@ -84,15 +84,6 @@ def read(fd: int, length: int, offset: int) -> bytes:
     return data
 
 
-def read_into(fd: int, view: memoryview, offset: int) -> int:
-    """Fill the view from `offset`; how many bytes there were, fewer than its length only at the end of the file."""
-    with _keeping("read", "a file of the storage directory"):
-        count = 0
-        while count < len(view) and (more := os.preadv(fd, [view[count:]], offset + count)):
-            count += more
-    return count
-
-
 def size(path: Path) -> int:
     """How many bytes the file has; a missing one has none."""
     with _keeping("look at", path.name):

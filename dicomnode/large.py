@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +28,11 @@ from dicomnode.tally import Arrivals
 from dicomnode.ways import Way
 
 ROOM_WAIT = 30.0  # seconds that an instance with a large header waits for room in memory
+MOST_AT_WORK = 3  # threads that clean a chunk at once: each needs several times its size for a moment
 READ_BACK = 1 << 20  # bytes of a record read at once when an original is put together again
+
+
+_at_work = threading.BoundedSemaphore(MOST_AT_WORK)
 
 
 class Abandoned(Exception):
@@ -57,7 +62,8 @@ class Feed:
             if isinstance(item, Exception):
                 raise item
             chunk, done = item
-            yield chunk
+            with _at_work:
+                yield chunk
             self._loop.call_soon_threadsafe(_resolve, done)
 
 

@@ -6,13 +6,12 @@ leased to one association at a time. Segments of an earlier run are read, never 
 
 from __future__ import annotations
 
-import mmap
 import os
 import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from dicomnode import disk, records
@@ -25,8 +24,6 @@ from dicomnode.segments import RecordWriter, Segment
 __all__ = ["Outbox", "RecordWriter", "Recovered", "Segment"]
 
 SUFFIX = ".seg"
-READ_WHOLE = 8 << 20  # longer records are mapped: reading is faster, but holds them in memory
-MOST_SPARE = 2  # buffers kept for the next records to be read
 
 
 class Outbox:
@@ -43,7 +40,6 @@ class Outbox:
         self._free: dict[tuple[str, str], list[Segment]] = {}
         self._open: OrderedDict[str, Segment] = OrderedDict()
         self._made: set[Path] = set()
-        self._spare: list[bytearray] = []
         self.damaged: dict[str, list[tuple[int, int]]] = {}  # by segment, where recovery misses records
         self._left: dict[str, int] = {}  # sizes of segments whose end recovery could neither read nor cut off
 
@@ -166,42 +162,16 @@ class Outbox:
             if folder.is_dir()
         ]
 
-    @contextmanager
-    def open(self, location: Location) -> Iterator[memoryview]:
-        """The Part 10 bytes of a record; the view is valid inside the with block only.
+    def pieces(self, location: Location, start: int = 0) -> Iterator[memoryview]:
+        """The Part 10 bytes of a record from `start` on; the last piece comes only when all are as they were written.
 
-        Raises StoreDamaged, CannotKeep.
+        One piece up to 8 MiB, else pieces of 1 MiB. Blocks; raises StoreDamaged, CannotKeep.
         """
         fd = _open_to_read(self.directory / location.segment, location)
         try:
-            held: bytearray | mmap.mmap
-            if location.data_length <= READ_WHOLE:
-                held, view = _read(fd, location, self._buffer(location.data_length))
-            else:
-                held, view = _map(fd, location)
+            yield from records.pieces(fd, location, start)
         finally:
             os.close(fd)
-        try:
-            yield view
-        finally:
-            view.release()
-            self._put_back(held)
-
-    def _buffer(self, length: int) -> bytearray:
-        """A buffer of at least this length; fresh memory for every record costs as much as reading it."""
-        with self._lock:
-            spare = self._spare.pop() if self._spare else bytearray()
-        return spare if len(spare) >= length else bytearray(length)
-
-    def _put_back(self, held: bytearray | mmap.mmap) -> None:
-        with suppress(BufferError):  # a slice that outlives its block keeps what it points into
-            if isinstance(held, mmap.mmap):
-                held.close()
-                return
-            held.append(0)  # refused while there is such a slice
-            with self._lock:
-                if len(self._spare) < MOST_SPARE:
-                    self._spare.append(held)
 
     def delete_study(self, project: str, study_key: str, known: Mapping[str, int] | None = None) -> list[str] | None:
         """Delete a study's segments; the names of those that are gone. None, and all stays, while one is leased.
@@ -250,22 +220,6 @@ def _open_to_read(path: Path, location: Location) -> int:
         raise _unreadable(location) from None
     except OSError as error:
         raise CannotKeep(f"cannot open segment {location.segment}: {os.strerror(error.errno or 0)}") from error
-
-
-def _map(fd: int, location: Location) -> tuple[mmap.mmap, memoryview]:
-    if os.fstat(fd).st_size < location.data_offset + location.data_length:
-        raise _unreadable(location)
-    start = location.data_offset - location.data_offset % mmap.ALLOCATIONGRANULARITY
-    skip = location.data_offset - start
-    mapped = mmap.mmap(fd, skip + location.data_length, access=mmap.ACCESS_READ, offset=start)
-    return mapped, memoryview(mapped)[skip:]
-
-
-def _read(fd: int, location: Location, buffer: bytearray) -> tuple[bytearray, memoryview]:
-    view = memoryview(buffer)[: location.data_length]
-    if disk.read_into(fd, view, location.data_offset) < location.data_length:
-        raise _unreadable(location)
-    return buffer, view.toreadonly()
 
 
 def _unreadable(location: Location) -> StoreDamaged:

@@ -4,18 +4,20 @@ All integers are little endian. Header (32 bytes): magic, version, lengths of th
 sealed part and the Part 10 bytes. The description is JSON: the Instance, the digest of the preamble
 and file meta, and where data set and pixel value lie. Trailer (48 bytes): magic, length of the
 record, BLAKE3 digest of header, description and sealed part. The Part 10 bytes are verified through the
-two digests in the description, so a record counts only when every byte of it is there.
+two digests in the description whenever they are read, so a record counts only when every byte of it is
+there.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from operator import attrgetter
+from typing import Any
 
 from blake3 import blake3
 
@@ -30,6 +32,7 @@ TRAILER = struct.Struct("<8sQ32s")
 HEADER_MAGIC = b"DCMNODE\x01"
 TRAILER_MAGIC = b"DCMNODE\x02"
 READ_BYTES = 1 << 20
+READ_WHOLE = 8 << 20
 LABEL = "outbox identity"
 
 _FIELDS = tuple(field.name for field in fields(Instance))
@@ -126,19 +129,63 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     if tail_at + tail_length > size:
         return None
     tail = disk.read(fd, tail_length, tail_at)
-    description, sealed = tail[:description_length], tail[description_length : -TRAILER.size]
-    magic, length, digest = TRAILER.unpack(tail[-TRAILER.size :])
-    if (magic, length) != (TRAILER_MAGIC, HEADER.size + data_length + tail_length):
+    told = _told(header, tail)
+    if told is None:
         return None
-    if digest != blake3(header + description + sealed).digest():
-        return None
-    told = json.loads(description)
     shape = Shape(data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
     if not _data_is_whole(fd, offset + HEADER.size, shape, told):
         return None
     instance = Instance(**{name: told[name] for name in _FIELDS})
+    description, sealed = tail[:description_length], tail[description_length : -TRAILER.size]
     identity = _identity(keys, told, sealed, description, segment)
     return Recovered(instance, identity, locate(segment, offset, shape, tail_length))
+
+
+def _told(header: Buffer, tail: Buffer) -> dict[str, Any] | None:
+    """The description; None when header and tail are not of one record, or not as they were written."""
+    if len(header) < HEADER.size:
+        return None
+    magic, _, _, description_length, sealed_length, _, data_length = HEADER.unpack(header)
+    if magic != HEADER_MAGIC or len(tail) != description_length + sealed_length + TRAILER.size:
+        return None
+    view = memoryview(tail)
+    magic, length, digest = TRAILER.unpack(view[-TRAILER.size :])
+    if (magic, length) != (TRAILER_MAGIC, HEADER.size + data_length + len(tail)):
+        return None
+    if digest != blake3(b"".join((header, view[: -TRAILER.size]))).digest():
+        return None
+    told: dict[str, Any] = json.loads(bytes(view[:description_length]))
+    return told
+
+
+def pieces(fd: int, location: Location, start: int = 0) -> Iterator[memoryview]:
+    """The Part 10 bytes of a record from `start` on; the last piece comes only when all are as they were written.
+
+    One piece up to READ_WHOLE bytes, else pieces of READ_BYTES. Raises StoreDamaged, CannotKeep.
+    """
+    at, end = location.data_offset, location.data_offset + location.data_length
+    rest = max(0, location.offset + location.length - end)
+    told = _told(disk.read(fd, HEADER.size, location.offset), disk.read(fd, rest, end))
+    shape = told and Shape(location.data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
+    if not told or not shape or not shape.fits():
+        raise _damaged(location)
+    size = location.data_length if location.data_length <= READ_WHOLE else READ_BYTES
+    digests = _Digests(shape)
+    while at < end:
+        piece = memoryview(disk.read(fd, min(size, end - at), at))
+        digests.update(piece)
+        skip = max(0, start - (at - location.data_offset))
+        at += len(piece)
+        if not piece or (at == end and not digests.are(told)):
+            raise _damaged(location)
+        yield piece[skip:]
+
+
+def _damaged(location: Location) -> StoreDamaged:
+    return StoreDamaged(
+        f"the record at {location.offset} of segment {location.segment} is not as it was written",
+        "retrieve the study again from its source",
+    )
 
 
 @dataclass(slots=True)
@@ -218,21 +265,33 @@ def _identity(
     return tuple(IdentityEntry(*line) for line in json.loads(plain.decode("utf-8", "surrogatepass")))
 
 
-def _data_is_whole(fd: int, at: int, shape: Shape, told: dict[str, str]) -> bool:
+def _data_is_whole(fd: int, at: int, shape: Shape, told: Mapping[str, str]) -> bool:
     if not shape.fits():
         return False
-    runs = shape.runs()
-    front, before, pixels, after = (_hash(fd, at + first, at + end) for first, end in pairwise(runs))
-    data = blake3(before + pixels + after).hexdigest()
-    return (front.hex(), data) == (told["front_digest"], told["data_digest"])
+    digests, end = _Digests(shape), at + shape.length
+    while at < end and (piece := disk.read(fd, min(READ_BYTES, end - at), at)):
+        digests.update(memoryview(piece))
+        at += len(piece)
+    return digests.are(told)
 
 
-def _hash(fd: int, first: int, end: int) -> bytes:
-    digest = blake3()
-    while first < end:
-        chunk = disk.read(fd, min(READ_BYTES, end - first), first)
-        if not chunk:
-            break
-        digest.update(chunk)
-        first += len(chunk)
-    return digest.digest()
+class _Digests:
+    """The digests of Part 10 bytes that come in order, run by run."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._left = [end - first for first, end in pairwise(shape.runs())]
+        self._hashes = [blake3() for _ in self._left]
+        self._run = 0
+
+    def update(self, view: memoryview) -> None:
+        while view:
+            step = self._left[self._run]
+            self._hashes[self._run].update(view[:step])
+            self._left[self._run] -= len(view[:step])
+            view = view[step:]
+            self._run += bool(view)
+
+    def are(self, told: Mapping[str, str]) -> bool:
+        """Whether these are the digests in a description."""
+        front, *data = (each.digest() for each in self._hashes)
+        return (front.hex(), blake3(b"".join(data)).hexdigest()) == (told["front_digest"], told["data_digest"])

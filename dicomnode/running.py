@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
-from dicomnode import control
+from dicomnode import control, memory
 from dicomnode.config import Settings
 from dicomnode.errors import ConfigError, DicomnodeError
 from dicomnode.node import Node
@@ -16,6 +16,7 @@ from dicomnode.retrieve import Report
 
 
 async def _run(settings: Settings, work: Callable[[Node], object] | None = None) -> int:
+    memory.settle()
     node, loop = Node(settings), asyncio.get_running_loop()
     renewals: list[asyncio.Task[bool]] = []
     asked: list[int] = []

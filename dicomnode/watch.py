@@ -7,6 +7,7 @@ import time
 
 import structlog
 
+from dicomnode import memory
 from dicomnode.errors import CannotKeep
 from dicomnode.space import Space
 from dicomnode.store.journal import Journal
@@ -38,6 +39,7 @@ class Watch:
 
     async def _look(self) -> None:
         await asyncio.to_thread(self._space.look)
+        await asyncio.to_thread(memory.trim)
         if time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + TELL_EVERY
             await asyncio.to_thread(self.tell_waiting, time.time())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from dicomnode import __version__
+from dicomnode import __version__, memory
 from dicomnode.errors import ConfigError, DicomnodeError, RulesError
 
 COMMANDS = ("serve", "check", "retrieve", "studies", "quarantine", "deidentify", "identifiers", "rules", "demo")
@@ -31,6 +31,8 @@ class Commands(click.Group):
         """The command of that name, from the module of that name."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "serve":
+            memory.do_without("numpy")  # pydicom loads it for pixels, which only the transcoding worker decodes
         command = getattr(import_module(f"dicomnode.cli.{cmd_name}"), cmd_name)
         return command if isinstance(command, click.Command) else None
 

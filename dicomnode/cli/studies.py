@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +30,7 @@ from dicomnode.deidentify import acceptance
 from dicomnode.desk import FIND, find_study
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import ProjectKeys, load_key
-from dicomnode.model import Delivery, DeliveryState, Study, StudyState
+from dicomnode.model import Buffer, Delivery, DeliveryState, Study, StudyState
 from dicomnode.observe import log
 from dicomnode.outbox import Outbox
 from dicomnode.store.identity import IdentityBook
@@ -239,7 +239,16 @@ def export(settings: Settings, id_: str, project: str | None, folder: Path) -> i
     for instance, location in placed:
         path = folder / instance.series_uid / f"{instance.sop_uid}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with outbox.open(location) as part10, path.open("xb") as file:
-            file.write(part10)
+        _write(path, outbox.pieces(location))
     click.echo(f"{counted(len(placed), 'instance')} in {folder}")
     return 0
+
+
+def _write(path: Path, pieces: Iterable[Buffer]) -> None:
+    """A new file of these pieces; none where they cannot be had."""
+    with path.open("xb") as file:
+        try:
+            file.writelines(pieces)
+        except BaseException:
+            path.unlink()
+            raise

@@ -130,7 +130,7 @@ class StorageSettings(Section):
 class QueueSettings(Section):
     """How much may wait for or be in de-identification at once."""
 
-    bytes: Size = 256 * MIB
+    bytes: Size = 16 * MIB
     instances: Count = 64
 
 

@@ -12,8 +12,8 @@ from dicomnode.dimse.service import InstanceStream, Room, Service
 from dicomnode.dimse.status import OUT_OF_RESOURCES
 from dicomnode.model import Received
 
-CHUNK = 1 << 20
-FIRST = 256 << 10  # the room taken for an instance when it begins; it doubles as the instance grows
+CHUNK = 128 << 10  # bytes that a stream gets at once; twice as many when that spares it a second time
+FIRST = 128 << 10  # the room taken for an instance when it begins; it doubles as the instance grows
 
 _T = TypeVar("_T")
 _log = structlog.get_logger()
@@ -93,11 +93,15 @@ class Incoming:
     async def _write(self) -> None:
         if self._stream is None:
             self._stream = await self._service.stream(self._received)
-        data, self._data = memoryview(self._data), bytearray()
-        for at in range(0, len(data), CHUNK):
-            await self._stream.write(data[at : at + CHUNK])
-        del data
+        data, self._data = self._data, bytearray()
+        while len(data) > 2 * CHUNK:
+            chunk = data[:CHUNK]
+            del data[:CHUNK]
+            self._give(min(CHUNK, self._taken - CHUNK))  # before the stream takes room for what it will hold of it
+            await self._stream.write(chunk)
         self._give(max(0, self._taken - CHUNK))
+        if data:
+            await self._stream.write(data)
 
     async def _keep(self) -> int:
         if not self._taken:

@@ -167,6 +167,11 @@ class Link(asyncio.BufferedProtocol):
         if self._failure is None:
             self._failure = why
 
+    @property
+    def was_cut(self) -> bool:
+        """Whether the association has failed or was left."""
+        return self._failure is not None
+
     def unreachable(self) -> PeerUnreachable:
         """The error that says why the association ended."""
         return PeerUnreachable(f"{self._peer.name} {self._failure or 'does not answer'}", "look into its log")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -93,15 +93,28 @@ class Sender:
         for context_id, context in connection.contexts.items():
             self._contexts.setdefault((context.abstract_syntax, context.transfer_syntax), context_id)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the association is gone."""
+        return self._link.connection.state is not State.ESTABLISHED or self._link.was_cut
+
     def accepts(self, sop_class: str, transfer_syntax: str) -> bool:
         """Whether the peer takes such instances on this association."""
         return (sop_class, transfer_syntax) in self._contexts
 
-    async def store(self, sop_class: str, sop_uid: str, transfer_syntax: str, data_set: Sequence[Buffer]) -> int:
+    async def store(
+        self,
+        sop_class: str,
+        sop_uid: str,
+        transfer_syntax: str,
+        data_set: Iterable[Buffer],
+        length: int | None = None,
+    ) -> int:
         """Send one instance; the status of the response. The buffers must not change meanwhile.
 
-        Raises PeerUnreachable when no response came: the instance may be there or not. PermanentError when the peer
-        did not accept the presentation context.
+        With its `length` in bytes the data set may be an iterator that blocks; it is asked in a thread, piece by
+        piece, and what it raises ends the association. Raises PeerUnreachable when no response came: the instance may
+        be there or not. PermanentError when the peer did not accept the presentation context.
         """
         context_id = self._contexts.get((sop_class, transfer_syntax))
         if context_id is None:
@@ -110,7 +123,7 @@ class Sender:
                 "have it allow both",
             )
         command = store_request(self._next_id(), sop_class, sop_uid)
-        return await self._ask(context_id, command, data_set, Field.C_STORE_RSP)
+        return await self._ask(context_id, command, data_set, Field.C_STORE_RSP, length)
 
     async def echo(self) -> int:
         """C-ECHO; the status of the response. Raises as `store` does."""
@@ -121,12 +134,20 @@ class Sender:
         self._message_id = self._message_id % 0xFFFF + 1
         return self._message_id
 
-    async def _ask(self, context_id: int, command: bytes, data_set: Sequence[Buffer] | None, expected: Field) -> int:
+    async def _ask(
+        self,
+        context_id: int,
+        command: bytes,
+        data_set: Iterable[Buffer] | None,
+        expected: Field,
+        length: int | None = None,
+    ) -> int:
         if self._link.connection.state is not State.ESTABLISHED:
             raise self._link.unreachable()
         try:
             self._sending = True
-            for batch in self._link.connection.send(context_id, command, data_set):
+            batches = self._link.connection.send(context_id, command, data_set, length)
+            while batch := next(batches, None) if length is None else await asyncio.to_thread(next, batches, None):
                 await self._link.write(batch, self._patience.stall)
             self._sending = False
             response = await self._link.event(self._patience.answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -41,14 +42,15 @@ class Transcoder:
     ) -> None:
         await self._kill()
 
-    async def transcode(self, part10: Buffer, syntax: str) -> bytes:
+    async def transcode(self, part10: Iterable[Buffer], length: int, syntax: str) -> bytes:
         """The data set of a Part 10 file in Explicit or Implicit VR Little Endian, UIDs unchanged.
 
+        The file comes in pieces, `length` bytes in all; each is asked for in a thread, and what that raises is raised.
         Raises CannotTranscode; the reason holds nothing of the instance.
         """
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._ask(part10, syntax)
+                return await self._ask(iter(part10), length, syntax)
         except TimeoutError:
             why = f"decoding takes longer than {self._seconds:g} s"
         except (asyncio.IncompleteReadError, ConnectionError, OSError):
@@ -59,14 +61,15 @@ class Transcoder:
         await self._kill()
         raise _cannot(why)
 
-    async def _ask(self, part10: Buffer, syntax: str) -> bytes:
+    async def _ask(self, part10: Iterator[Buffer], length: int, syntax: str) -> bytes:
         worker = self._worker or await self._start()
         assert worker.stdin is not None and worker.stdout is not None
-        worker.stdin.write(REQUEST.pack(TARGETS.index(syntax), len(part10)))
-        view = memoryview(part10)
-        for at in range(0, len(view), _PIECE):
-            worker.stdin.write(view[at : at + _PIECE])
-            await worker.stdin.drain()
+        worker.stdin.write(REQUEST.pack(TARGETS.index(syntax), length))
+        while piece := await asyncio.to_thread(next, part10, None):
+            view = memoryview(piece)
+            for at in range(0, len(view), _PIECE):
+                worker.stdin.write(view[at : at + _PIECE])
+                await worker.stdin.drain()
         code, length = ANSWER.unpack(await worker.stdout.readexactly(ANSWER.size))
         if code:
             raise _cannot(_WORDS.get(code, _WORDS[FAILED]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -236,10 +236,15 @@ class Connection:
         self._local(Trigger.REJECT)
         self._output.append(pdus.encode_reject(reject))
 
-    def send(self, context_id: int, command: bytes, data_set: Sequence[Buffer] | None = None) -> Iterator[list[Buffer]]:
-        """A DIMSE message (DT-1, AR-7) as batches of buffers for gathered writes; write `output()` before it."""
+    def send(
+        self, context_id: int, command: bytes, data_set: Iterable[Buffer] | None = None, length: int | None = None
+    ) -> Iterator[list[Buffer]]:
+        """A DIMSE message (DT-1, AR-7) as batches of buffers for gathered writes; write `output()` before it.
+
+        A data set whose `length` in bytes is told is asked for its buffers one batch after the other.
+        """
         self._local(Trigger.P_DATA_REQUEST)
-        return p_data(context_id, command, data_set, self.peer_max_pdu)
+        return p_data(context_id, command, data_set, self.peer_max_pdu, length)
 
     def release(self) -> None:
         """Ask for the release of the association (AR-1)."""

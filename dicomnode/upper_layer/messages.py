@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from dicomnode.model import Buffer
@@ -75,11 +75,10 @@ def _fragment_size(max_pdu: int) -> int:
     return (min(max_pdu or LARGEST_SENT, LARGEST_SENT) - 6) & ~1
 
 
-def _fragments(context_id: int, command: int, parts: Sequence[Buffer], size: int) -> Iterator[Buffer]:
-    """P-DATA-TF PDUs of one PDV each: headers, and slices of `parts` between them."""
-    views = [memoryview(part) for part in parts if len(part)]
-    left = sum(map(len, views))
-    views.reverse()
+def _fragments(context_id: int, command: int, parts: Iterable[Buffer], left: int, size: int) -> Iterator[Buffer]:
+    """P-DATA-TF PDUs of one PDV each: headers, and slices of `parts` (`left` bytes in all) between them."""
+    views = (memoryview(part) for part in parts)
+    view = memoryview(b"")
     first = True
     while left or first:
         first = False
@@ -88,27 +87,33 @@ def _fragments(context_id: int, command: int, parts: Sequence[Buffer], size: int
         control = command if left else command | 2
         yield _HEADERS.pack(PduType.P_DATA, room + 6, room + 2, context_id, control)
         while room:
-            view = views.pop()
-            if len(view) > room:
-                views.append(view[room:])
-                view = view[:room]
-            room -= len(view)
-            yield view
+            while not view:
+                view = next(views)
+            piece = view[:room]
+            view = view[room:]
+            room -= len(piece)
+            yield piece
 
 
-def p_data(context_id: int, command: bytes, data_set: Sequence[Buffer] | None, max_pdu: int) -> Iterator[list[Buffer]]:
+def p_data(
+    context_id: int, command: bytes, data_set: Iterable[Buffer] | None, max_pdu: int, length: int | None = None
+) -> Iterator[list[Buffer]]:
     """A message as P-DATA-TF PDUs, in batches for gathered writes of at most about 1 MiB and 513 buffers.
 
-    Nothing of the data set is copied: the buffers must not change until they are written.
+    Nothing of the data set is copied: the buffers must not change until they are written. With its `length` in bytes
+    it may be an iterator, which is asked for each buffer when its batch is.
     """
     size = _fragment_size(max_pdu)
-    batch: list[Buffer] = list(_fragments(context_id, 1, [command], size))
-    length = 0
-    for buffer in _fragments(context_id, 0, data_set, size) if data_set is not None else ():
+    batch: list[Buffer] = list(_fragments(context_id, 1, [command], len(command), size))
+    if length is None:
+        data_set = None if data_set is None else list(data_set)
+        length = sum(map(len, data_set or ()))
+    written = 0
+    for buffer in _fragments(context_id, 0, data_set, length, size) if data_set is not None else ():
         batch.append(buffer)
-        length += len(buffer)
-        if length >= _BATCH_BYTES or len(batch) > _BATCH_BUFFERS:
+        written += len(buffer)
+        if written >= _BATCH_BYTES or len(batch) > _BATCH_BUFFERS:
             yield batch
-            batch, length = [], 0
+            batch, written = [], 0
     if batch:
         yield batch

@@ -126,8 +126,7 @@ def _held(disk: Path, machine: Machine) -> tuple[dict[str, bytes], set[str]]:
     outbox = Outbox(disk / "storage" / "outbox", keys)
     clean: dict[str, bytes] = {}
     for found in outbox.recover({}):
-        with outbox.open(found.location) as part10:
-            clean[found.instance.instance_key] = bytes(part10)
+        clean[found.instance.instance_key] = b"".join(outbox.pieces(found.location))
     quarantine = Quarantine(disk / "storage" / "quarantine", keys)
     sealed = set()
     for withheld in quarantine.recover():

@@ -313,7 +313,7 @@ async def test_trouble_of_our_own_is_in_the_journal(tmp_path: Path, monkeypatch:
     async with world(tmp_path) as here, serving(receiver) as (_, port):
         here.hold(cases(1))
         with monkeypatch.context() as trouble:
-            trouble.setattr(here.outbox, "open", broken)
+            trouble.setattr(here.outbox, "pieces", broken)
             here.forwarder(port).add(WAITING)
             await until(lambda: here.delivery().attempts == 2)
             assert here.delivery().error == "cannot open segment; look at its disk"

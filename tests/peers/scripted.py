@@ -115,6 +115,7 @@ class Acceptor:
 
     def close(self) -> None:
         """Stop listening and close every connection."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # the thread that accepts would keep the port
         self._listener.close()
         for connection in self._open:
             connection.close()

@@ -1,0 +1,31 @@
+"""How the C library's allocator gives memory back: months of large and small instances must not add up in its heaps."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # malloc.h
+MAPPED = 1 << 20
+KEPT = 4 << 20  # free bytes that stay at a heap's end
+ARENAS = 2  # heaps; the threads that would have one each run one at a time anyway
+
+
+def settle() -> None:
+    """Set the bounds; to be called before there are threads. Another C library than glibc is left as it is."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in ((MMAP_THRESHOLD, MAPPED), (TRIM_THRESHOLD, KEPT), (ARENA_MAX, ARENAS)):
+            mallopt(parameter, value)
+
+
+def trim() -> None:
+    """Give back what is free; takes about a millisecond."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def do_without(package: str) -> None:
+    """Let an optional package that nobody has loaded yet count as not installed."""
+    sys.modules.setdefault(package, None)  # type: ignore[arg-type]
