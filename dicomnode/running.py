@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+
+import structlog
 
 from dicomnode import control, memory
 from dicomnode.config import Settings
@@ -13,6 +16,10 @@ from dicomnode.errors import ConfigError, DicomnodeError
 from dicomnode.node import Node
 from dicomnode.observe.notify import notify
 from dicomnode.retrieve import Report
+
+log = structlog.get_logger()
+
+LAST_WORK = 8.0  # seconds after the deadline for associations, for what is on its way to the disk
 
 
 async def _run(settings: Settings, work: Callable[[Node], object] | None = None) -> int:
@@ -57,7 +64,20 @@ def _stop_or_leave(node: Node) -> None:
     """The first signal drains, the second leaves at once; what was answered is safe either way."""
     if node.stopping:
         os._exit(1)
+    _leave_after(node.settings.timeouts.drain + LAST_WORK)
     node.stop()
+
+
+def _leave_after(seconds: float) -> None:
+    """End the process when it has not ended by then: a thread that waits for a disk that hangs cannot be told to."""
+
+    def leave() -> None:
+        log.error("node-stuck", seconds=seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def serve(settings: Settings) -> int:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dicomnode.cli.options import SHORT, counted, when
-from dicomnode.model import EXPLANATIONS, Event, Reason, Study
+from dicomnode.model import EXPLANATIONS, DeliveryState, Event, Reason, Study
 from dicomnode.observe.events import EVENTS
 from dicomnode.store.journal import Journal
 
@@ -51,6 +51,8 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
         refused = f", {delivery['failed']} refused" if delivery["failed"] else ""
         error = f" ({delivery['error']})" if delivery["error"] else ""
         yield f"to       {delivery['destination']}: {delivery['state']}, {delivery['sent']} sent{refused}{error}"
+        if delivery["state"] == DeliveryState.HELD:
+            yield f"         next: do what is said there, then dicomnode studies retry {study['study_key'][:SHORT]}"
     yield ""
     moments = [(study["first_at"], "the first instance came"), (study["last_at"], "the last instance came, so far")]
     moments += [(event["at"], _sentence(event)) for event in _shortened(told["events"])]

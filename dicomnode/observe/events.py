@@ -8,6 +8,7 @@ EVENTS: dict[str, str] = {
     "node-listening": "the node takes associations",
     "node-stopping": "the node finishes what is under way",
     "node-stopped": "the node has closed everything",
+    "node-stuck": "a thread of the node does not come back from the disk; the process ended without it",
     "configuration-loaded": "configuration and rules were taken up; associations in flight end under the old rules",
     "configuration-kept": "the configuration file or a rules file cannot be used; the node goes on with the old ones",
     "recovered": "instances acknowledged just before a crash were entered in the journal",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import images
 import synthetic
-from peers.dcmtk import dcmsend
+from peers.dcmtk import Result, dcmsend
 from peers.node import Node
-from peers.process import free_port, until
+from peers.process import Program, free_port, until
 
 from dicomnode.upper_layer import AssociateRequest, Connection, ProposedContext, Role
 
@@ -79,6 +80,36 @@ def test_a_second_signal_leaves_at_once(node: Callable[..., Node]) -> None:
         assert time.monotonic() - begun < 5
     finally:
         request.close()
+
+
+HANGS = """
+import os, sys, time
+from dicomnode import disk
+from dicomnode.cli import main
+disk.sync = lambda fd: time.sleep(3600) if os.path.exists(sys.argv[-1] + ".hangs") else os.fdatasync(fd)
+sys.exit(main())
+"""
+
+
+def test_a_disk_that_hangs_does_not_keep_the_node_from_ending(node: Callable[..., Node], tmp_path: Path) -> None:
+    """A thread in a system call that never returns cannot be ended; what it was about was never answered."""
+    peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", free_port())}
+    made = node(peers, settings={"timeouts": {"drain": "2s"}})
+    made.process = Program([sys.executable, "-c", HANGS, "serve", "--config", made.config], made.log)
+    made.process.wait_ready(made._listening, 30)
+    made.config.with_name(made.config.name + ".hangs").touch()
+    results: list[Result] = []
+    sending = threading.Thread(target=lambda: results.append(dcmsend(made.port, _files(tmp_path / "sent", 1))))
+    sending.start()
+    until(lambda: list(made.storage.glob("outbox/*/*/*.seg")), 20)
+    begun = time.monotonic()
+    assert made.terminate(60) == 1
+    assert time.monotonic() - begun < 20
+    sending.join()
+    assert results[0].acknowledged == []
+    assert made.events("node-stuck")
+    made.restart()
+    assert len(dcmsend(made.port, [tmp_path / "sent" / "1.dcm"]).acknowledged) == 1
 
 
 def _silent_association(port: int) -> socket.socket:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import images
 import pytest
 import synthetic
 import trustme
@@ -116,3 +117,35 @@ def test_files_that_cannot_be_used_are_told_before_anything_else(site, node, fre
     assert result.returncode != 0
     assert "none.crt does not exist" in result.stdout
     assert "Traceback" not in result.stdout
+
+
+def test_c_move_over_tls_from_a_pacs_that_speaks_nothing_else(site, node, orthanc, storescp, free_port):
+    """Orthanc is asked over TLS, wants our certificate, and sends over TLS under its own."""
+    research, port, tls_port = storescp(), free_port(), free_port()
+    settings = {"node": {"tls": site.node(tls_port)}, "peers": {"staging": {"tls": site.peer("staging.example")}}}
+    peers = {"staging": ("STAGING", port), "research": ("RESEARCH", research.port)}
+    made = node(peers, settings=settings).start()
+    key, certificate = map(str, site.files("staging.example"))
+    staging = orthanc(
+        "staging",
+        port=port,
+        settings={
+            "DicomTlsEnabled": True,
+            "DicomTlsCertificate": certificate,
+            "DicomTlsPrivateKey": key,
+            "DicomTlsTrustedCertificates": str(site.ca),
+            "DicomTlsRemoteCertificateRequired": True,
+            "DicomModalities": {
+                "node": {"AET": "DICOMNODE", "Host": "127.0.0.1", "Port": tls_port, "UseDicomTls": True}
+            },
+        },
+    )
+    assert dcmtk.echo(port, called="STAGING").code != 0, "it speaks TLS only"
+    sent = list(synthetic.series(5))
+    staging.upload(sent)
+    study = str(images.parse(sent[0]).StudyInstanceUID)
+    result = made.command("retrieve", "--study", study)
+    assert result.returncode == 0, result.stdout
+    (settled,) = made.wait_settled()
+    assert settled["evidence"].startswith("source lists")
+    assert research.data_sets() == Way(made, research).expect(sent)
