@@ -96,7 +96,8 @@ def _replaced(content: bytes, lookup: Lookup, deid: File | None, keys: ProjectKe
     dataset = pydicom.dcmread(BytesIO(content), force=True)
     plan = _plan(deid, dataset, lookup)
     for missing in plan.missing:
-        warnings.warn(f"{missing} has no value, so the attribute is removed", stacklevel=3)
+        attribute, variable, fate = conversion.without_value(missing)
+        warnings.warn(f"{variable} has no value, so {attribute} {fate}", stacklevel=3)
     meta = part10.read_meta(content)
     received = Received(LOCAL, meta.sop_class, meta.sop_uid, meta.transfer_syntax)
     cleaned = Deidentifier(plan, keys).clean(received, content[meta.data_set :])

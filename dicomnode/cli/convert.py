@@ -10,6 +10,7 @@ from dicomnode.cli.options import counted, say_json
 from dicomnode.errors import RulesError
 from dicomnode.recipes import Converted
 from dicomnode.recipes import convert as converted
+from dicomnode.recipes.conversion import without_value
 
 
 def convert(recipe: Path, output: Path | None, as_json: bool) -> int:
@@ -35,8 +36,8 @@ def _tell(found: Converted, recipe: Path) -> None:
         weight = "NOT CARRIED OVER" if note.lost else "note"
         click.echo(f"{recipe}:{note.source.line}: {weight}: {note.source.text}: {note.why}", err=True)
     for missing in found.plan.missing:
-        attribute, _, variable = missing.rpartition(": ")
-        click.echo(f"{attribute} is removed where {variable} has no value; deidentify --ids gives it", err=True)
+        attribute, variable, fate = without_value(missing)
+        click.echo(f"{attribute} {fate} where {variable} has no value; deidentify --ids gives it", err=True)
     for remark in found.plan.remarks:
         click.echo(remark, err=True)
     if found.lost:

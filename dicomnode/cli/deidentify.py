@@ -21,6 +21,7 @@ from dicomnode.folders.tally import Fate, Tally
 from dicomnode.keys import ProjectKeys, create_key, load_key
 from dicomnode.model import EXPLANATIONS
 from dicomnode.observe import log
+from dicomnode.recipes.conversion import without_value
 
 SAID = {
     Fate.THERE: "already there, with the same content",
@@ -221,8 +222,8 @@ def _tell(result: Result, target: str, facts: dict[str, str], names: bool, as_js
                 if where:
                     click.echo(f"    {times} at {where}")
     for missing, count in sorted(result.missing.items()):
-        attribute, _, variable = missing.rpartition(": ")
-        click.echo(f"{counted(count, 'file')} without a value for {variable}: {attribute} was removed")
+        attribute, variable, became = without_value(missing)
+        click.echo(f"{counted(count, 'file')} without a value for {variable}: {attribute} {became}")
     if tally.reasons and not names:
         click.echo("withheld files stay where they are, nothing of them was copied; --names shows which")
 

@@ -244,7 +244,10 @@ class Plan:
     given: bool = False
     """Whether values were given for variables: they may be anything, so the gate searches what is made of them."""
     missing: tuple[str, ...] = ()
-    """Attributes that are removed because the variable that stands for them has no value: "KEYWORD: var:NAME"."""
+    """Attributes that are removed because the variable that stands for them has no value: "KEYWORD: var:NAME".
+
+    A Patient ID becomes a pseudonym then, for an instance must have one.
+    """
     remarks: tuple[str, ...] = ()
     """What contradicts the profile or the options claimed, and what it costs."""
     _classes: dict[str, Steps] = field(default_factory=dict, repr=False)

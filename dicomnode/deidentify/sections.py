@@ -16,7 +16,7 @@ from dicomnode.deidentify.exceptions import Exceptions, Line
 from dicomnode.deidentify.plan import Action, Shift
 from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
 from dicomnode.deidentify.reading import Document, Missing, Node, nearest
-from dicomnode.deidentify.resolve import Choices
+from dicomnode.deidentify.resolve import TEMPLATED, Choices
 from dicomnode.deidentify.standard import dictionary, tables
 
 KEYS = (
@@ -41,6 +41,8 @@ SHIFTS = {"days": 1, "weeks": 7}
 LEAST_RANGE, MOST_RANGE = 30, 36500
 """Days that dates may move at most: among fewer they could be guessed, and with more the year would end."""
 MOST_INCLUDED = 16
+NAMES = {name: dictionary.keyword_of(tag) for tag, name in TEMPLATED.items()}
+"""The attribute that each template is for."""
 TELLING = (Action.KEEP, Action.SUBSTITUTE, Action.VOCABULARY, Action.ROUND)
 """What would tell beside moved dates by how much they were moved."""
 
@@ -242,7 +244,7 @@ def _template(document: Document, name: str, line: int, text: str) -> str:
     try:
         filled, whole = document.filled(text)
     except Missing as missing:
-        document.missing[f"template {name}"] = str(missing)
+        document.missing[NAMES[name]] = str(missing)
         return "" if name != "patient_id" else DEFAULT_TEMPLATE
     if whole:
         if not filled.isascii() or not filled.isprintable() or len(filled) > TEMPLATE_LIMITS[name] or "\\" in filled:

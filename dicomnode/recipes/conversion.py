@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicomnode.deidentify import rules
@@ -103,6 +103,7 @@ def compiled(draft: Draft, path: Path, variables: Mapping[str, str] | None = Non
     if variables:
         plan = rules.load_text(made, path, variables)
     notes = [*draft.notes, *(Note(entry.source, why, _lost(plan, entry)) for entry, why in refused)]
+    plan = _placed(plan, path, origins)
     return Converted(draft.kind, made, plan, tuple(sorted(notes, key=lambda note: note.source.line)))
 
 
@@ -123,6 +124,23 @@ def said(error: RulesError) -> str:
     """What is wrong, without the file and the line."""
     match = FAILED.search(error.what)
     return match[2] if match else error.what
+
+
+def without_value(missing: str) -> tuple[str, str, str]:
+    """Of one of `Plan.missing` the attribute, the variable, and what becomes of the attribute."""
+    attribute, _, variable = missing.rpartition(": ")
+    return attribute, variable, "becomes a pseudonym" if attribute == "PatientID" else "is removed"
+
+
+def _placed(plan: Plan, path: Path, origins: Mapping[int, Entry]) -> Plan:
+    """The remarks about lines of the rules as remarks about those of the recipe."""
+
+    def placed(match: re.Match[str]) -> str:
+        entry = origins.get(int(match[1]))
+        return f"{path.name}:{entry.source.line}:" if entry else match[0]
+
+    begin = re.compile(rf"^{re.escape(path.name)}:(\d+):")
+    return replace(plan, remarks=tuple(begin.sub(placed, remark) for remark in plan.remarks))
 
 
 def _lost(plan: Plan, entry: Entry) -> bool:

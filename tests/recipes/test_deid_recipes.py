@@ -129,7 +129,7 @@ def test_pseudonyms_and_variables() -> None:
     said = yaml.safe_load(found.text)
     assert said["templates"] == {"patient_id": "{var:id}", "patient_name": "", "accession": "{var:nr}"}
     assert said["attributes"] == {"StudyDate": {"set": "{var:day}"}}
-    assert found.plan.missing == ("StudyDate: var:day", "template accession: var:nr", "template patient_id: var:id")
+    assert found.plan.missing == ("AccessionNumber: var:nr", "PatientID: var:id", "StudyDate: var:day")
 
 
 def test_labels_stay_as_comments() -> None:
@@ -220,3 +220,10 @@ def test_rules_are_rules_still(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(RulesError, match="does not exist"):
         load(tmp_path / "nowhere.yaml")
+
+
+def test_remarks_name_lines_of_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.dicom"
+    path.write_text(HEADER + "REMOVE StationName\nKEEP StudyDescription\n")
+    (remark,) = load(path).remarks
+    assert remark.startswith("recipe.dicom:6: keep StudyDescription")

@@ -71,7 +71,7 @@ def test_values_of_variables(image: str, key: Path, tmp_path: Path) -> None:
 
 def test_a_missing_variable_removes_the_field_and_says_so(image: str, key: Path, tmp_path: Path) -> None:
     deid = recipe(tmp_path, "REPLACE FilterType var:filter")
-    with pytest.warns(UserWarning, match="FilterType: var:filter has no value, so the attribute is removed"):
+    with pytest.warns(UserWarning, match="var:filter has no value, so FilterType is removed"):
         (found,) = replace_identifiers(image, deid=deid, key_file=key)
     assert "FilterType" not in found
 
