@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -123,8 +123,8 @@ def _plan(deid: File | None, dataset: Dataset, lookup: Lookup) -> Plan:
     if not conversion.is_recipe(text):
         return conversion.load(path, variables)
     draft = conversion.drafted(text, path)
-    _call(draft, dataset, lookup)
-    return conversion.compiled(draft, path, variables).plan
+    _call(draft, dataset, lookup, variables)
+    return conversion.accepted(conversion.compiled(draft, path, variables), path).plan
 
 
 def variables_of(lookup: Mapping[str, object]) -> dict[str, str]:
@@ -132,7 +132,7 @@ def variables_of(lookup: Mapping[str, object]) -> dict[str, str]:
     return {f"var:{name}": str(value) for name, value in lookup.items() if isinstance(value, str | int | float)}
 
 
-def _call(draft: Draft, dataset: Dataset, lookup: Lookup) -> None:
+def _call(draft: Draft, dataset: Dataset, lookup: Lookup, variables: dict[str, str]) -> None:
     """Call the functions that are there, field by field; what they return takes the place of their lines."""
     found = [each for each in fields(dataset, NOT_CHANGED) if not each.is_filemeta]
     for function in draft.functions:
@@ -140,28 +140,29 @@ def _call(draft: Draft, dataset: Dataset, lookup: Lookup) -> None:
         if not callable(called):
             continue
         named = frozenset(keywords_in(function.key))
-        draft.entries = [each for each in draft.entries if not _is_of(each, function)]
+        draft.entries = [each for each in draft.entries if each.source != function.source]
         draft.notes = [each for each in draft.notes if each.source != function.source]
+        results: dict[str, list[object]] = {}
         for each in found:
             if each.element.keyword in named:
-                _use(draft, function, each, called, dataset, lookup)
+                value = called(item=lookup, value=f"func:{function.name}", field=each, dicom=dataset)
+                results.setdefault(" > ".join(each.name.split("__")), []).append(value)
+        for key, values in results.items():
+            _use(draft, function, key, values, variables)
 
 
-def _is_of(entry: Entry, function: Function) -> bool:
-    return entry.source == function.source and entry.key in (function.key, function.key.lower())
-
-
-def _use(
-    draft: Draft, function: Function, each: DicomField, called: Callable[..., object], dataset: Dataset, lookup: Lookup
-) -> None:
-    """One field: removed, or given the function's value; in sequences under its path."""
-    key = " > ".join(each.name.split("__"))
-    value = called(item=lookup, value=f"func:{function.name}", field=each, dicom=dataset)
+def _use(draft: Draft, function: Function, key: str, values: list[object], variables: dict[str, str]) -> None:
+    """A field, in sequences under its path, removed or given the function's value; items cannot differ."""
     if any(entry.key == key for entry in draft.entries):
         return
+    made: object = "remove"
     if function.word == "REMOVE":
-        if value:
-            draft.entries.append(Entry("attributes", key, "remove", function.source))
-        return
-    word = "shift" if function.word == "JITTER" else "replace"
-    draft.entries.append(Entry("attributes", key, "remove" if value is None else {word: str(value)}, function.source))
+        if not any(values):
+            return
+    elif any(value != values[0] for value in values):
+        warnings.warn(f"{function.name} gives items of {key} different values, so it is removed", stacklevel=4)
+    elif values[0] is not None:
+        name = f"func:{function.name} {key}"
+        variables[name] = str(values[0])
+        made = {"shift" if function.word == "JITTER" else "replace": f"{{{name}}}"}
+    draft.entries.append(Entry("attributes", key, made, function.source))

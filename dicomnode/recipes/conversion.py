@@ -39,7 +39,11 @@ def load(path: Path, variables: Mapping[str, str] | None = None) -> Plan:
     text = _text(path)
     if text is None or not is_recipe(text):
         return rules.load(path, variables)
-    found = convert(text, path, variables)
+    return accepted(convert(text, path, variables), path).plan
+
+
+def accepted(found: Converted, path: Path) -> Converted:
+    """The same where nothing is lost; raises RulesError."""
     if found.lost:
         note = found.lost[0]
         more = f" (and {len(found.lost) - 1} more)" if len(found.lost) > 1 else ""
@@ -47,7 +51,7 @@ def load(path: Path, variables: Mapping[str, str] | None = None) -> Plan:
             f"{path}:{note.source.line}: '{note.source.text}' cannot be carried over: {note.why}{more}",
             f"run dicomnode rules convert {path}, and use what you make of it",
         )
-    return found.plan
+    return found
 
 
 def _text(path: Path) -> str | None:

@@ -119,3 +119,40 @@ def test_rules_do_as_well_as_recipes(image: str, key: Path, tmp_path: Path) -> N
     rules.write_text("profile: basic\nattributes: {StationName: keep}\n")
     (found,) = replace_identifiers(image, deid=rules, key_file=key)
     assert found.StationName == pydicom.dcmread(image).StationName
+
+
+def test_what_is_lost_of_a_recipe_is_no_silent_loss(image: str, key: Path, tmp_path: Path) -> None:
+    deid = recipe(tmp_path, "REMOVE ALL contains:[0-9]{7}")
+    with pytest.warns(UserWarning, match="file 1 is left out: .* cannot be carried over"):
+        assert replace_identifiers(image, deid=deid, key_file=key) == []
+
+
+def test_originals_that_functions_return_are_found(image: str, key: Path, tmp_path: Path) -> None:
+    deid = recipe(tmp_path, "REPLACE StudyDescription func:name")
+    ids = {image: {"name": lambda item, value, field, dicom: dicom.PatientName}}
+    with pytest.warns(UserWarning, match="file 1 is left out: residue"):
+        assert replace_identifiers(image, ids=ids, deid=deid, key_file=key) == []
+
+
+def test_values_that_cannot_be_are_not_shown(image: str, key: Path, tmp_path: Path) -> None:
+    deid = recipe(tmp_path, "REPLACE StudyDate func:name")
+    ids = {image: {"name": lambda item, value, field, dicom: dicom.PatientName}}
+    with pytest.warns(UserWarning, match="file 1 is left out") as told:
+        assert replace_identifiers(image, ids=ids, deid=deid, key_file=key) == []
+    assert "CompressedSamples" not in str(told[0].message)
+
+
+def test_items_cannot_get_values_of_their_own(image: str, key: Path, tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(image)
+    items = [pydicom.Dataset(), pydicom.Dataset()]
+    for number, item in enumerate(items):
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = f"T-{number}", "SRT", f"Place {number}"
+    dataset.AnatomicRegionSequence = items
+    file = tmp_path / "two.dcm"
+    dataset.save_as(file)
+    deid = recipe(tmp_path, "REPLACE CodeMeaning func:next")
+    ids = {str(file): {"next": lambda item, value, field, dicom: f"{field.element.value}.9"}}
+    said = "next gives items of AnatomicRegionSequence > CodeMeaning different values, so it is removed"
+    with pytest.warns(UserWarning, match=said):
+        (found,) = replace_identifiers(file, ids=ids, deid=deid, key_file=key)
+    assert [item.get("CodeMeaning") for item in found.AnatomicRegionSequence] == [None, None]
