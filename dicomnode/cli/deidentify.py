@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import click
 
 from dicomnode import disk
 from dicomnode.cli.options import as_json, counted, say_json
+from dicomnode.deidentify import acceptance
 from dicomnode.errors import KeyFileError
 from dicomnode.folders import entities, mapping, objects, options, progress
 from dicomnode.folders.job import Job, keys_of
@@ -83,6 +85,13 @@ EACH_LINE = 30.0
     metavar="FILE",
     help="Write original and new Study and Series Instance UIDs as JSON; it IDENTIFIES, and former runs stay in it.",
 )
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write what accept_if and withhold_if said of each file, as JSON with Encord's keys; it IDENTIFIES.",
+)
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; without it one for each processor.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are already in DST.")
 @click.option("--names", is_flag=True, help="Name the files that were not taken over; file names may identify.")
@@ -99,6 +108,7 @@ def deidentify(
     item: str,
     by_series: bool,
     mapping_file: Path | None,
+    report_file: Path | None,
     workers: int | None,
     overwrite: bool,
     names: bool,
@@ -120,7 +130,7 @@ def deidentify(
             return 0
     if source is None or target is None:
         raise click.UsageError("Missing argument 'SRC' or 'DST'.")
-    _check_places(source, target, mapping_file)
+    _check_places(source, target, {"--store-mapping": mapping_file, "--report": report_file})
     known = mapping.load(mapping_file) if mapping_file else None
     ids = entities.load(ids_file, entity, item) if ids_file else None
     job = Job(source, target, rules_file or BASIC, NO_KEYS, overwrite, by_series, made)
@@ -134,6 +144,8 @@ def deidentify(
     if mapping_file and known:
         known.merge(result.mapping)
         mapping.store(mapping_file, known)
+    if report_file:
+        mapping.write(report_file, acceptance.report(result.judged, result.sent))
     facts = {"rules": plan.name, "digest": plan.digest, "key": job.keys.key_id, "key_file": str(key_place)}
     _tell(result, target, facts, names, as_json)
     return 0 if result.tally.good else 1
@@ -147,7 +159,7 @@ def _export(path: Path, made: str | None, rules_file: Path | None, patient_id: s
     click.echo(f"wrote {path}", err=True)
 
 
-def _check_places(source: str, target: str, mapping_file: Path | None) -> None:
+def _check_places(source: str, target: str, identified: Mapping[str, Path | None]) -> None:
     """Raises UsageError where a place cannot be meant."""
     if not objects.is_address(source) and not Path(source).exists():
         raise click.UsageError(f"SRC {source} does not exist")
@@ -159,12 +171,9 @@ def _check_places(source: str, target: str, mapping_file: Path | None) -> None:
         inside = not objects.is_address(source) and Path(target).resolve().is_relative_to(Path(source).resolve())
     if inside:
         raise click.UsageError("DST lies inside SRC: name a folder outside of it")
-    if (
-        mapping_file
-        and not objects.is_address(target)
-        and mapping_file.resolve().is_relative_to(Path(target).resolve())
-    ):
-        raise click.UsageError("--store-mapping lies inside DST, which is given away: name a file outside of it")
+    for option, file in identified.items():
+        if file and not objects.is_address(target) and file.resolve().is_relative_to(Path(target).resolve()):
+            raise click.UsageError(f"{option} lies inside DST, which is given away: name a file outside of it")
 
 
 def _keys(key_file: Path | None, target: str) -> tuple[ProjectKeys, Path, bool]:

@@ -196,7 +196,7 @@ def report(settings: Settings, id_: str, project: str | None) -> int:
         raise PermanentError(
             "nothing was asked of this study's instances", "the rules have no accept_if or withhold_if"
         )
-    say_json(acceptance.report(told, may_go))
+    say_json(acceptance.report(told, {acceptance.address(uid) for uid in may_go}))
     return 0
 
 

@@ -143,7 +143,7 @@ def _asked(test: Test) -> dict[str, object]:
 def _document(told: list[Evaluation], aggregate: str, originals: Originals, sent: Originals) -> Report:
     accepted = all(each.holds for each in told)
     return {
-        "url": f"urn:oid:{originals.sop_uid}",
+        "url": address(originals.sop_uid),
         "StudyInstanceUID": originals.study_uid,
         "StudyInstanceUID_deid": sent.study_uid,
         "SeriesInstanceUID": originals.series_uid,
@@ -153,18 +153,27 @@ def _document(told: list[Evaluation], aggregate: str, originals: Originals, sent
         ],
         "save_condition": accepted,
         "aggregate": aggregate,
-        "url_deid": f"urn:oid:{sent.sop_uid}",
+        "url_deid": address(sent.sop_uid),
     }
 
 
-def report(entries: Iterable[str], may_go: Collection[str]) -> list[Report]:
-    """The reports of the instances of a study, each judged with its series or study, from what `told` made of each.
+def address(sop_uid: str) -> str:
+    """How an instance without a file is called."""
+    return f"urn:oid:{sop_uid}"
 
-    `may_go` are the SOP Instance UIDs, as sent, of those that are not withheld or kept back: one that failed and was
-    released is among them, and disables nothing any more.
+
+def renamed(entry: str, url: str, url_deid: str) -> str:
+    """The judgement of an instance that comes from one file and goes to another."""
+    return json.dumps({**json.loads(entry), "url": url, "url_deid": url_deid})
+
+
+def report(entries: Iterable[str], sent: Collection[str]) -> list[Report]:
+    """The reports of instances, each judged with its series or study, from what `told` made of each.
+
+    `sent` are the `url_deid` of those that are not withheld or kept back: one that failed and was released is among
+    them, and disables nothing any more.
     """
     told = [json.loads(entry) for entry in entries]
-    sent = {f"urn:oid:{uid}" for uid in may_go}
     failing = {each["url"] for each in told if not each["save_condition"] and each["url_deid"] not in sent}
     found = []
     for one in sorted(told, key=lambda each: (each["SeriesInstanceUID"], each["url"])):

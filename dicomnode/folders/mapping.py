@@ -44,6 +44,10 @@ def load(path: Path) -> Mapping:
 
 def store(path: Path, mapping: Mapping) -> None:
     """Write it whole (0600), durable on return."""
-    told = {STUDY: dict(sorted(mapping.studies.items())), SERIES: dict(sorted(mapping.series.items()))}
+    write(path, {STUDY: dict(sorted(mapping.studies.items())), SERIES: dict(sorted(mapping.series.items()))})
+
+
+def write(path: Path, told: object) -> None:
+    """Write a document that identifies (0600), durable on return."""
     disk.make_directory(path.parent.resolve())
     disk.replace(path, json.dumps(told, indent=2).encode() + b"\n")

@@ -37,6 +37,8 @@ class Result:
 
     tally: Tally = field(default_factory=Tally)
     mapping: Mapping = field(default_factory=Mapping)
+    judged: list[str] = field(default_factory=list)
+    sent: set[str] = field(default_factory=set)
     missing: Counter[str] = field(default_factory=Counter)
 
     def add(self, done: Done) -> None:
@@ -44,6 +46,8 @@ class Result:
         for outcome in done.outcomes:
             self.tally.add(outcome)
         self.mapping.merge(done.mapping)
+        self.judged += done.judged
+        self.sent |= done.sent
         self.missing.update(done.missing)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dicomnode.deidentify import Cleaned
+from dicomnode.deidentify import Cleaned, acceptance
 from dicomnode.folders.engines import Engines
 from dicomnode.folders.mapping import Mapping
 from dicomnode.folders.part10 import DIRECTORY, is_part10, read_meta
@@ -15,7 +15,7 @@ from dicomnode.folders.sources import Source
 from dicomnode.folders.survey import Failed, Seen, fails
 from dicomnode.folders.tally import Fate, Outcome
 from dicomnode.folders.targets import Target
-from dicomnode.model import Doubt, Reason
+from dicomnode.model import JUDGED, Doubt, IdentityEntry, Reason
 
 PATIENT_ID = "(0010,0020)"
 NOTHING: Failed = frozenset()
@@ -31,6 +31,10 @@ class Done:
     outcomes: list[Outcome] = field(default_factory=list)
     mapping: Mapping = field(default_factory=Mapping)
     missing: Counter[str] = field(default_factory=Counter)
+    judged: list[str] = field(default_factory=list)
+    """What the rules' conditions said of each instance; identified."""
+    sent: set[str] = field(default_factory=set)
+    """Of these the paths of those that are in the target."""
 
 
 class Other(Exception):
@@ -97,7 +101,9 @@ class Worker:
         except Other as other:
             return Outcome(name, other.fate, where=other.where)
         except Doubt as doubt:
+            _judge(done, doubt.judged, name, "")
             return Outcome(name, Fate.WITHHELD, doubt.reason, doubt.where)
+        _judge(done, entry_of(cleaned), name, self._path(cleaned))
         if self._only is not None and patient_of(cleaned) != self._only:
             return Outcome(name, Fate.WITHHELD, Reason.COLLISION, PATIENT_ID)
         wide = fails(cleaned.originals, self._failed)
@@ -108,6 +114,7 @@ class Worker:
         if fate is not Fate.WITHHELD:
             done.missing.update(missing)
             done.mapping.add(cleaned.originals, cleaned.study_uid, cleaned.series_uid)
+            done.sent.update([self._path(cleaned)] if done.judged else [])
         return None if fate is None else _placed(name, fate)
 
     def _clean(self, name: str) -> tuple[Cleaned, tuple[str, ...]]:
@@ -141,6 +148,16 @@ def look(source: Source, engines: Engines, name: str) -> Seen:
     except Doubt as doubt:
         return Seen(name, Fate.WITHHELD, doubt.reason, doubt.where, doubt.originals)
     return Seen(name, Fate.CLEANED, originals=cleaned.originals, modality=cleaned.modality)
+
+
+def entry_of(cleaned: Cleaned) -> IdentityEntry | None:
+    """What the rules' conditions said of an instance, where they were asked."""
+    return next((entry for entry in cleaned.identity if entry.attribute == JUDGED), None)
+
+
+def _judge(done: Done, entry: IdentityEntry | None, name: str, path: str) -> None:
+    if entry is not None:
+        done.judged.append(acceptance.renamed(entry.original, name, path))
 
 
 def patient_of(cleaned: Cleaned) -> str:

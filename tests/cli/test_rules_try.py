@@ -60,6 +60,24 @@ def test_try_tells_what_deidentify_does(
     assert done["cleaned"] == sum(go) == len(list((folder.parent / "out").rglob("*.dcm")))
 
 
+def test_deidentify_reports_with_encords_keys(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, report = folder.parent / "out", folder.parent / "report.json"
+    told(capsys, "deidentify", folder, out, "--rules", rules(folder, "series"), "--report", report)
+    assert report.stat().st_mode & 0o777 == 0o600
+    found = {each["url"]: each for each in json.loads(report.read_text())}
+    assert set(found) == {"111.dcm", "112.dcm", "113.dcm", "121.dcm", "211.dcm"}
+    assert [each for each in found if not found[each]["save_condition"]] == ["112.dcm"]
+    assert {url for url, each in found.items() if not each["save_condition_series_agg"]} == {
+        f"11{n}.dcm" for n in "123"
+    }
+    assert found["113.dcm"]["save_disabling_urls_series_agg"] == ["112.dcm"]
+    assert {each["url_deid"] for each in found.values()} - {None} == {
+        str(path.relative_to(out)) for path in out.rglob("*.dcm")
+    }
+    inside = main(["deidentify", str(folder), str(out), "--report", str(out / "report.json")])
+    assert (inside, "--report lies inside DST" in capsys.readouterr().err) == (2, True)
+
+
 def test_try_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rules", "try", str(rules(folder, "series")), str(folder)]) == 1
     out = capsys.readouterr().out
