@@ -196,3 +196,23 @@ def test_large_instances_are_judged_too(forked_way, write_files):
     chain.node.wait_settled()
     assert chain.research.data_sets() == chain.expect(made[2:])
     assert [each["save_condition"] for each in report(chain.node)] == [True, False, True]
+
+
+def test_a_failure_while_its_series_is_being_sent_stops_that(node, storescp, free_port, write_files):
+    slow = storescp(options=("--sleep-after", "1"))
+    peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", slow.port)}
+    made = node(peers, quiet="300ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32))).start()
+    early = written(*(slice_(1, number) for number in range(1, 9)))
+    assert set(dcmtk.storescu(made.port, write_files(early)).statuses) == {0}
+    until(lambda: len(slow.files()) >= 1, 20, "the first of the series")
+    late = written(slice_(1, 9, "SCREEN SAVE"))
+    assert dcmtk.storescu(made.port, write_files(late, "late")).statuses == [0]
+    until(lambda: bool(made.events("conditions-failed-late")), 20, "the alert")
+    until(lambda: [study["state"] for study in made.studies()] == ["withheld"], 20, "judged again")
+    time.sleep(2.5)
+    sent = len(slow.files())
+    assert 1 <= sent <= 4
+    made.kill()
+    made.restart()
+    time.sleep(2.5)
+    assert len(slow.files()) == sent, "a restart sends nothing more"
