@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, false, func, or_, select, true
 
 from dicomnode.model import FAILING, Event, Fate, Reason, Withheld
 from dicomnode.store import schema
@@ -18,25 +18,25 @@ def barred() -> ColumnElement[bool]:
 
     It does so until it is released, or comes again and is accepted; a person who discards it agrees with the rules.
     """
-    row, failed, again = schema.instance.c, schema.withheld.c, schema.instance.alias("again")
+    row, failed = schema.instance.c, schema.withheld.c
+    wide = or_(
+        failed.reason == str(Reason.STUDY_CONDITIONS),
+        and_(failed.reason == str(Reason.SERIES_CONDITIONS), failed.series_key == row.series_key),
+    )
+    of_study = (failed.project == row.project, failed.study_key == row.study_key)
+    return select(failed.id).where(*of_study, wide, *_keeping()).correlate(schema.instance).exists()
+
+
+def _keeping() -> tuple[ColumnElement[bool], ...]:
+    """Of a row of withheld originals: that it was neither released nor accepted when it came again."""
+    failed, again = schema.withheld.c, schema.instance.alias("again")
     accepted = select(again.c.id).where(
         again.c.project == failed.project,
         again.c.instance_key == failed.instance_key,
         again.c.received_digest != LOST,
         again.c.received_at >= failed.received_at,
     )
-    wide = or_(
-        failed.reason == str(Reason.STUDY_CONDITIONS),
-        and_(failed.reason == str(Reason.SERIES_CONDITIONS), failed.series_key == row.series_key),
-    )
-    keeps_back = select(failed.id).where(
-        failed.project == row.project,
-        failed.study_key == row.study_key,
-        failed.fate != str(Fate.RELEASED),
-        wide,
-        ~accepted.correlate(schema.withheld).exists(),
-    )
-    return keeps_back.correlate(schema.instance).exists()
+    return failed.fate != str(Fate.RELEASED), ~accepted.correlate(schema.withheld).exists()
 
 
 class Barred:
@@ -44,17 +44,30 @@ class Barred:
 
     _all: Callable[[Select[Any]], Sequence[Row[Any]]]
 
+    def _barred_of(self, project: str, study_key: str) -> ColumnElement[bool]:
+        """The same as `barred` for the rows of one study, of which the originals are asked for once."""
+        failed = schema.withheld.c
+        asked = select(failed.series_key, failed.reason).distinct()
+        of_study = (failed.project == project, failed.study_key == study_key)
+        reasons = failed.reason.in_([str(reason) for reason in FAILING])
+        found = [tuple(row) for row in self._all(asked.where(*of_study, reasons, *_keeping()))]
+        if any(reason == Reason.STUDY_CONDITIONS for _, reason in found):
+            return true()
+        return schema.instance.c.series_key.in_([series for series, _ in found]) if found else false()
+
     def barred(self, project: str, study_key: str) -> frozenset[str]:
         """Keys of the study's clean instances that are kept back."""
         row = schema.instance.c
-        chosen = select(row.instance_key).where(row.project == project, row.study_key == study_key, barred())
+        of_study = (row.project == project, row.study_key == study_key)
+        chosen = select(row.instance_key).where(*of_study, self._barred_of(project, study_key))
         return frozenset(key for (key,) in map(tuple, self._all(chosen)))
 
     def may_go(self, project: str, study_key: str) -> frozenset[str]:
         """SOP Instance UIDs, as sent, of the study's clean instances that are not kept back."""
         row = schema.instance.c
         of_study = (row.project == project, row.study_key == study_key, row.received_digest != LOST)
-        return frozenset(uid for (uid,) in map(tuple, self._all(select(row.sop_uid).where(*of_study, ~barred()))))
+        chosen = select(row.sop_uid).where(*of_study, ~self._barred_of(project, study_key))
+        return frozenset(uid for (uid,) in map(tuple, self._all(chosen)))
 
     def failed_late(self, w: Withheld, under_way: bool = False) -> Event | None:
         """What a person has to know where some of what fails with this original has gone out, or is `under_way`."""
@@ -67,8 +80,8 @@ class Barred:
     def _barred_sent(self, project: str, study_key: str) -> int:
         """How many of what is kept back some destination has taken already."""
         row, sent = schema.instance.c, schema.sent.c
-        taken = select(sent.at).where(
-            sent.project == row.project, sent.instance_key == row.instance_key, sent.ok == true()
-        )
-        of_study = (row.project == project, row.study_key == study_key, barred(), taken.exists())
-        return int(self._all(select(func.count()).select_from(schema.instance).where(*of_study))[0][0])
+        to_study = (sent.project == row.project, sent.instance_key == row.instance_key)
+        taken = select(sent.at).where(*to_study, sent.ok == true())
+        of_study = (row.project == project, row.study_key == study_key, self._barred_of(project, study_key))
+        counted = select(func.count()).select_from(schema.instance).where(*of_study, taken.exists())
+        return int(self._all(counted)[0][0])

@@ -31,7 +31,7 @@ from dicomnode.model import (
     Withheld,
 )
 from dicomnode.store import changes, schema
-from dicomnode.store.barred import Barred, barred
+from dicomnode.store.barred import Barred
 from dicomnode.store.changes import (
     INSTANCE,
     LOCATION,
@@ -269,7 +269,12 @@ class Journal(Telling, Gaps, Barred):
             )
             .exists()
         )
-        return [_placed(row) for row in self._all(_placed_instances(project, study_key).where(~answered, ~barred()))]
+        return [
+            _placed(row)
+            for row in self._all(
+                _placed_instances(project, study_key).where(~answered, ~self._barred_of(project, study_key))
+            )
+        ]
 
     def answers(self, project: str, study_key: str, destination: str) -> tuple[int, int]:
         """How many of the study's instances the destination has taken, and refused for good."""
