@@ -31,7 +31,7 @@ def _series(each: Series) -> dict[str, Any]:
         "modality": each.modality,
         "files": each.files,
         "go": each.go,
-        "withheld": each.files - each.go - each.kept_back,
+        "withheld": each.withheld,
         "kept_back": each.kept_back,
         "why": dict(sorted(each.why.items())),
     }

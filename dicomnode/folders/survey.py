@@ -35,6 +35,7 @@ class Series:
     modality: str = ""
     files: int = 0
     go: int = 0
+    withheld: int = 0
     kept_back: int = 0
     why: Counter[str] = field(default_factory=Counter)
 
@@ -46,6 +47,7 @@ class Series:
         if seen.fate is Fate.CLEANED and not kept_back:
             self.go += 1
         elif seen.reason is not None:
+            self.withheld += 1
             self.why[f"{seen.reason} {seen.where}".strip()] += 1
         elif seen.fate is not Fate.CLEANED:
             self.why[str(seen.fate)] += 1

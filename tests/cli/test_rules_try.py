@@ -55,7 +55,8 @@ def test_try_tells_what_deidentify_does(
     assert [each["go"] for each in series] == go
     assert sum(each["kept_back"] for each in series) == kept_back
     assert series[0]["why"] == {WHY.format(aggregate).replace("instance-", ""): 1}
-    assert (rest["first_file"], rest["why"]) == ("notes.txt", {"not_dicom": 1})
+    assert (rest["first_file"], rest["why"], rest["withheld"]) == ("notes.txt", {"not_dicom": 1}, 0)
+    assert [each["withheld"] for each in series] == [1, 0, 0]
     done = told(capsys, "deidentify", folder, folder.parent / "out", "--rules", rules(folder, aggregate))
     assert done["cleaned"] == sum(go) == len(list((folder.parent / "out").rglob("*.dcm")))
 
