@@ -12,6 +12,9 @@ from dicomnode.errors import ConfigError
 from dicomnode.folders import objects
 from dicomnode.model import Buffer
 
+READ_WHOLE = 16 << 20
+"""Bytes of a file up to which reading it is faster than mapping it."""
+
 
 class Source(Protocol):
     """Names of files in a fixed order, and their bytes."""
@@ -37,10 +40,11 @@ class FolderSource:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._is_folder = path.is_dir()
 
     def names(self) -> Iterator[str]:
         """The files in a fixed order."""
-        if self._path.is_file():
+        if not self._is_folder:
             yield self._path.name
             return
         for folder, folders, files in os.walk(self._path):
@@ -51,11 +55,11 @@ class FolderSource:
                     yield str(path.relative_to(self._path))
 
     def read(self, name: str) -> Buffer:
-        """The file mapped into memory; the map lives as long as somebody looks at it."""
-        path = self._path if self._path.is_file() else self._path / name
-        with path.open("rb") as opened:
-            if os.fstat(opened.fileno()).st_size <= 0:
-                return b""
+        """The file's bytes; a large file is mapped into memory, as long as somebody looks at it."""
+        path = self._path / name if self._is_folder else self._path
+        with path.open("rb", buffering=0) as opened:
+            if os.fstat(opened.fileno()).st_size <= READ_WHOLE:
+                return opened.read()
             return memoryview(mmap(opened.fileno(), 0, access=ACCESS_READ))
 
 
