@@ -127,7 +127,8 @@ class Custody:
         if self._intake.is_duplicate(way, key, cleaned.originals, digest):
             return None
         self._intake.check_owner(way, cleaned)
-        return keep.keep(self._intake.leases, way, received, cleaned, time.time())
+        record = keep.record(way, received, cleaned, time.time())
+        return keep.keep(self._intake.leases, received.origin.association, record)
 
     def _clean_stream(self, way: Way, received: Received, key: str, chunks: Iterator[bytes]) -> Kept | None:
         writing = large.Writing(self._intake.leases, way, received)

@@ -147,7 +147,8 @@ class Intake:
             await self._withhold(way, received, doubt, data)
             return
         begin = time.perf_counter()
-        kept = await self.in_thread(keep.keep, self.leases, way, received, cleaned, time.time())
+        record = keep.record(way, received, cleaned, time.time())
+        kept = await self.in_thread(keep.keep, self.leases, received.origin.association, record)
         self.arrivals.keep.add(time.perf_counter() - begin)
         self.note_kept(kept, received)
 

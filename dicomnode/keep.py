@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from blake3 import blake3
 from pydicom._uid_dict import UID_dictionary
 
+from dicomnode import records
 from dicomnode.deidentify import Cleaned, data_digest, received_digest
 from dicomnode.deidentify.digest import NO_PIXELS, content_digest, received_of
 from dicomnode.keys import base32, keyed_digest
 from dicomnode.model import Buffer, Doubt, IdentityEntry, Instance, Location, Originals, Reason, Received, Withheld
 from dicomnode.outbox import Outbox, Segment
 from dicomnode.quarantine import Quarantine
+from dicomnode.records import Record
 from dicomnode.studies import Key
 from dicomnode.ways import Way
 
@@ -87,25 +89,25 @@ def digests(way: Way, cleaned: Cleaned) -> tuple[str, str]:
     return received, data_digest(cleaned.before_pixels, pixels, cleaned.tail)
 
 
-def keep(leases: Leases, way: Way, received: Received, cleaned: Cleaned, at: float) -> Kept:
-    """Append a clean instance to its study's segment; durable on return. Raises CannotKeep."""
-    study_key = way.keys.journal_key("study", cleaned.originals.study_uid)
-    record = leases.take(received.origin.association, (way.project, study_key)).begin()
+def record(way: Way, received: Received, cleaned: Cleaned, at: float) -> Record:
+    """A clean instance as its segment will hold it; nothing is copied, nothing blocks."""
     pixels = [] if cleaned.pixels is None else [cleaned.pixels]
-    try:
-        record.write([*cleaned.head, *pixels, *cleaned.tail])
-        record.begin_sync()
-        instance = describe(way, received, cleaned, digests(way, cleaned), at)
-        location = record.finish(
-            instance,
-            cleaned.identity,
-            cleaned.data_set_offset,
-            pixel_offset=sum(map(len, cleaned.head)) if pixels else 0,
-            pixel_length=sum(map(len, pixels)),
-        )
-    finally:
-        record.void()
-    return Kept(instance, location, cleaned.identity)
+    return records.whole(
+        way.keys,
+        describe(way, received, cleaned, digests(way, cleaned), at),
+        cleaned.identity,
+        [*cleaned.head, *pixels, *cleaned.tail],
+        cleaned.data_set_offset,
+        pixel_offset=sum(map(len, cleaned.head)) if pixels else 0,
+        pixel_length=sum(map(len, pixels)),
+    )
+
+
+def keep(leases: Leases, association: int, made: Record) -> Kept:
+    """Append a record to its study's segment; durable on return. Blocks; raises CannotKeep."""
+    instance = made.instance
+    location = leases.take(association, (instance.project, instance.study_key)).append(made)
+    return Kept(instance, location, made.identity)
 
 
 def internal(error: Exception) -> Doubt:

@@ -72,6 +72,42 @@ class Recovered:
     location: Location
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record to be written: all its bytes in parts, of which those behind the Part 10 bytes have `tail_length`."""
+
+    instance: Instance
+    identity: tuple[IdentityEntry, ...]
+    parts: Sequence[Buffer]
+    shape: Shape
+    tail_length: int
+
+
+def whole(
+    keys: ProjectKeys,
+    instance: Instance,
+    identity: tuple[IdentityEntry, ...],
+    part10: Sequence[Buffer],
+    data_set_offset: int,
+    pixel_offset: int = 0,
+    pixel_length: int = 0,
+) -> Record:
+    """The record of an instance that is there whole; offsets are relative to the Part 10 bytes."""
+    shape = Shape(sum(map(len, part10)), data_set_offset, pixel_offset, pixel_length)
+    header, tail = compose(keys, instance, identity, _first(part10, data_set_offset), shape)
+    return Record(instance, identity, (header, *part10, tail), shape, len(tail))
+
+
+def _first(parts: Sequence[Buffer], length: int) -> bytes:
+    """The first `length` bytes of all parts together."""
+    first = bytearray()
+    for part in parts:
+        if len(first) == length:
+            break
+        first += memoryview(part)[: length - len(first)]
+    return bytes(first)
+
+
 def compose(
     keys: ProjectKeys, instance: Instance, identity: Sequence[IdentityEntry], front: Buffer, shape: Shape
 ) -> tuple[bytes, bytes]:

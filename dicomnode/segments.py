@@ -1,4 +1,4 @@
-"""A segment: one append-only file of records, and how one is added to it."""
+"""A segment: one append-only file of records, and the two ways to add one to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dicomnode import disk, records
 from dicomnode.errors import CannotKeep
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, IdentityEntry, Instance, Location
-from dicomnode.records import HEADER, Shape
+from dicomnode.records import HEADER, Record, Shape
 
 
 class Segment:
@@ -38,8 +38,16 @@ class Segment:
         """False after an I/O error that leaves the file in doubt: give it back and lease another."""
         return self._usable
 
+    def append(self, record: Record) -> Location:
+        """Append one record and sync it; raises CannotKeep, the record then does not exist."""
+        with self._lock:
+            fd = self._writable()
+            with self._cut_back_on_error():
+                disk.write(fd, record.parts, self.end)
+            return self._add(fd, record.shape, record.tail_length)
+
     def begin(self) -> RecordWriter:
-        """Start a record; nothing else can be appended until it is finished or void."""
+        """Start a record whose bytes come bit by bit; nothing else can be appended until it is finished or void."""
         with self._lock:
             self._writer = RecordWriter(self, self._writable())
             return self._writer
@@ -145,10 +153,6 @@ class RecordWriter:
         """Drop what was written; the segment goes on from its last record."""
         if self._segment._writer is self:
             self._segment._drop_writer()
-
-    def begin_sync(self) -> None:
-        """What was written may go to the disk while the rest is made ready."""
-        disk.begin_sync(self._fd, self._start, self.length)
 
     @contextmanager
     def _going(self) -> Iterator[None]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from dicomnode import records
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import IdentityEntry, Instance, Location, Origin, Reason, Received, Withheld
 from dicomnode.outbox import Segment
@@ -86,12 +87,8 @@ class Clean:
         return b"".join(self.parts)
 
     def append_to(self, segment: Segment) -> Location:
-        record = segment.begin()
-        try:
-            record.write(self.parts)
-            return record.finish(self.instance, self.identity, len(FRONT), self.pixel_offset, self.pixel_length)
-        finally:
-            record.void()
+        shape = len(FRONT), self.pixel_offset, self.pixel_length
+        return segment.append(records.whole(KEYS, self.instance, self.identity, self.parts, *shape))
 
 
 def clean(number: int = 0, *, pixels: int = 600, study: str = "studya", project: str = "trial") -> Clean:
