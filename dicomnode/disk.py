@@ -6,7 +6,6 @@ record them and rebuild the disk from what was synced. OSError becomes CannotKee
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from collections.abc import Iterator, Sequence
@@ -17,17 +16,11 @@ from dicomnode.errors import CannotKeep
 from dicomnode.model import Buffer
 
 MOST_PARTS = 1024  # IOV_MAX on Linux
-BEGIN_WRITING = 2  # SYNC_FILE_RANGE_WRITE
 
 
 TROUBLE = "free space or repair the disk; a running node tries again by itself"
 RIGHTS = "give the directory to the user that runs dicomnode, or name another"
 WRONG_PLACE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST), RIGHTS)
-
-
-_begin_writing = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux has it
-if _begin_writing is not None:
-    _begin_writing.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 @contextmanager
@@ -118,12 +111,6 @@ def sync(fd: int) -> None:
     """Return when the file's bytes and length are on stable storage."""
     with _keeping("sync", "a file of the storage directory"):
         os.fdatasync(fd)
-
-
-def begin_sync(fd: int, offset: int, length: int) -> None:
-    """Have the system begin to write these bytes to the disk; `sync` then waits for less. Promises nothing."""
-    if _begin_writing is not None:
-        _begin_writing(fd, offset, length, BEGIN_WRITING)
 
 
 def truncate(fd: int, length: int) -> None:

@@ -17,7 +17,6 @@ import structlog
 
 from dicomnode import keep
 from dicomnode.admission import Admission
-from dicomnode.appending import Appender
 from dicomnode.completion import Completion
 from dicomnode.deidentify import Cleaned
 from dicomnode.dimse.scp import InstanceStream, Rejection
@@ -87,7 +86,6 @@ class Intake:
         self._space = space
         self.quarantine = storage.quarantine
         self.leases = Leases(storage.outbox)
-        self.appender = Appender(self.leases)
         self._turns = Turns()
         self._carried: dict[int, Key] = {}
         self._bound: dict[int, Way] = {}
@@ -150,7 +148,7 @@ class Intake:
             return
         begin = time.perf_counter()
         record = keep.record(way, received, cleaned, time.time())
-        kept = await self.appender.append(received.origin.association, record)
+        kept = await self.in_thread(keep.keep, self.leases, received.origin.association, record)
         self.arrivals.keep.add(time.perf_counter() - begin)
         self.note_kept(kept, received)
 

@@ -177,7 +177,6 @@ class Node:
             self._large_threads,
             self._space,
         )
-        self._closing.callback(self._intake.appender.close)
         self._server = Server(settings.node.ae_title, self._intake, self._limits(), room=self._intake.room)
         self._outside = Outside(
             View(settings, self._journal, self._intake, self._server, self._open, self._completion.forwarders)

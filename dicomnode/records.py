@@ -82,11 +82,6 @@ class Record:
     shape: Shape
     tail_length: int
 
-    @property
-    def length(self) -> int:
-        """Bytes of it all."""
-        return HEADER.size + self.shape.length + self.tail_length
-
 
 def whole(
     keys: ProjectKeys,

@@ -31,7 +31,7 @@ class Segment:
         self._fd: int | None = fd
         self._usable = True
         self._lock = threading.Lock()
-        self._writer: RecordWriter | Record | None = None
+        self._writer: RecordWriter | None = None
 
     @property
     def usable(self) -> bool:
@@ -40,37 +40,17 @@ class Segment:
 
     def append(self, record: Record) -> Location:
         """Append one record and sync it; raises CannotKeep, the record then does not exist."""
-        self.write(record)
-        return self.commit(record)
-
-    def write(self, record: Record) -> None:
-        """Write a record at the end; it exists only once it is committed. Raises CannotKeep."""
         with self._lock:
             fd = self._writable()
             with self._cut_back_on_error():
                 disk.write(fd, record.parts, self.end)
-            self._writer = record
-
-    def begin_sync(self, record: Record) -> None:
-        """Have the system begin to write the record to the disk: the commit then waits for less."""
-        with self._lock:
-            if self._writer is record and self._fd is not None:
-                disk.begin_sync(self._fd, self.end, record.length)
-
-    def commit(self, record: Record) -> Location:
-        """Make the record durable that was written last; raises CannotKeep, the record then does not exist."""
-        with self._lock:
-            if self._writer is not record or self._fd is None:
-                raise CannotKeep(f"a record of segment {self.name} was dropped", "its lease has ended")
-            self._writer = None
-            return self._add(self._fd, record.shape, record.tail_length)
+            return self._add(fd, record.shape, record.tail_length)
 
     def begin(self) -> RecordWriter:
         """Start a record whose bytes come bit by bit; nothing else can be appended until it is finished or void."""
         with self._lock:
-            writer = RecordWriter(self, self._writable())
-            self._writer = writer
-            return writer
+            self._writer = RecordWriter(self, self._writable())
+            return self._writer
 
     def _add(self, fd: int, shape: Shape, tail_length: int) -> Location:
         """Make the record that was written at the end durable, and only then move the end."""
