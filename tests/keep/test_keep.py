@@ -10,6 +10,7 @@ from dicomnode import keep
 from dicomnode.deidentify import Deidentifier, load
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Doubt, Origin, Originals, Reason, Received
+from dicomnode.studies import Verify
 from dicomnode.ways import Way
 
 RULES = Path(__file__).parents[2] / "rules" / "basic.yaml"
@@ -20,7 +21,20 @@ ORIGINALS = Originals("1.2.3", "1.2.3.4", "1.2.3.4.5")
 @pytest.fixture(scope="module")
 def way() -> Way:
     keys, plan = ProjectKeys.derive(b"k" * 32), load(RULES)
-    return Way("default", "DICOMNODE", keys, Deidentifier(plan, keys), plan.digest, None, (), 1.0)
+    return Way(
+        "default",
+        "DICOMNODE",
+        keys,
+        Deidentifier(plan, keys),
+        plan.digest,
+        None,
+        (),
+        1.0,
+        Verify.QUIET,
+        60.0,
+        False,
+        frozenset(),
+    )
 
 
 def _withheld(way: Way, sop_class: str, digest: str = "ab") -> object:
