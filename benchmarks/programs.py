@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -132,12 +133,15 @@ def start_orthanc(folder: Path, sink: Sink, no_delay: bool) -> Subject:
     return Subject(orthanc.port, "ORTHANC", orthanc.pid, orthanc.stop)
 
 
-def start_storescp(folder: Path, sink: Sink, no_delay: bool) -> Subject:
+STORESCP_TUNED = ["-dhl", "+B", "-pdu", "131072"]  # no name look-ups, bytes written as they come, the largest PDUs
+
+
+def start_storescp(folder: Path, sink: Sink, no_delay: bool, tuned: Sequence[str] = ()) -> Subject:
     """DCMTK storescp: it receives and writes files, unsynced; nothing else."""
     received = folder / "received"
     received.mkdir()
     port = free_port()
-    line = [find("storescp"), "--fork", "-dhl", "-aet", "STORESCP", "+xa", "+B", "-pdu", "131072", "-od", received]
+    line = [find("storescp"), "--fork", "-aet", "STORESCP", "+xa", *tuned, "-od", received]
     program = Program([*line, str(port)], folder / "storescp.log", nagle(no_delay))
     program.wait_ready(lambda: echo(port, called="STORESCP").code == 0)
     return Subject(port, "STORESCP", program.pid, program.stop, forwards=False)
@@ -157,6 +161,7 @@ SUBJECTS: dict[str, Callable[[Path, Sink, bool], Subject]] = {
     "dicomnode": start_node,
     "Orthanc, anonymise and forward": start_orthanc,
     "DCMTK storescp, receive only": start_storescp,
+    "DCMTK storescp tuned, receive only": partial(start_storescp, tuned=STORESCP_TUNED),
     "limit: sender into the sink": start_nothing,
 }
 

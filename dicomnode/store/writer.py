@@ -19,7 +19,7 @@ Operation = tuple[Any, tuple[Any, ...]]  # what to do, and its row
 
 log = structlog.get_logger()
 
-LINGER = 0.05  # seconds that a batch nobody hurries may gather
+LINGER = 0.1  # seconds that a batch nobody hurries may gather
 FIRST_RETRY = 0.05
 MOST_RETRY = 2.0
 PASSING = (OperationalError, InternalError, CannotKeep, OSError, MemoryError)  # what fails so may succeed as it is
