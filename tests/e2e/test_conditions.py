@@ -127,7 +127,7 @@ def test_a_release_reuses_the_siblings(failed):
     chain.node.rules.write_text(LENIENT)
     chain.node.restart()
     assert chain.node.command("quarantine", "release", withheld["quarantine"]).returncode == 0
-    until(lambda: len(chain.research.files()) == 7, 20, "the siblings go with it")
+    until(lambda: len(chain.research.files()) == 7, 60, "the siblings go with it")
     chain.node.wait_settled()
     assert strict.items() <= chain.research.data_sets().items(), "as they were cleaned when they came"
     assert rows <= _records(chain.node)
@@ -135,7 +135,7 @@ def test_a_release_reuses_the_siblings(failed):
     told = report(chain.node)
     assert {each["save_condition_series_agg"] for each in told} == {True}
     assert {each["url_deid"] for each in told} == {f"urn:oid:{uid}" for uid in chain.research.data_sets()}
-    until(lambda: outbox_files(chain.node) == 0, 20, "what was delivered is deleted")
+    until(lambda: outbox_files(chain.node) == 0, 60, "what was delivered is deleted")
 
 
 def _records(node: Node) -> set[tuple[str, str]]:
@@ -163,10 +163,10 @@ def test_a_late_failure_stops_what_is_left_and_raises_an_alert(forked_way, write
     assert len(chain.research.data_sets()) == 2
     late = written(slice_(1, 3), slice_(1, 4, "SCREEN SAVE"), slice_(2, 1))
     assert set(dcmtk.storescu(chain.port, write_files(late, "late")).statuses) == {0}
-    until(lambda: bool(chain.node.events("conditions-failed-late")), 20, "the alert")
+    until(lambda: bool(chain.node.events("conditions-failed-late")), 60, "the alert")
     (event,) = chain.node.events("conditions-failed-late")
     assert (event["sent"], event["reason"], event["level"]) == (2, "series-conditions", "error")
-    until(lambda: len(chain.research.files()) == 3, 20, "the other series goes")
+    until(lambda: len(chain.research.files()) == 3, 60, "the other series goes")
     chain.node.wait_settled()
     chain.node.wait_settled()
     assert chain.research.data_sets() == chain.expect([*early, late[2]])
@@ -180,7 +180,7 @@ def test_alone_or_the_whole_study(aggregate, sent, forked_way, write_files):
     made = written(slice_(1, 1), slice_(1, 2, "SCREEN SAVE"), slice_(2, 1), named)
     assert set(dcmtk.storescu(chain.port, write_files(made)).statuses) == {0}
     state = "withheld" if aggregate == "study" else "confirmed"
-    until(lambda: [study["state"] for study in chain.node.studies()] == [state], 20, state)
+    until(lambda: [study["state"] for study in chain.node.studies()] == [state], 60, state)
     assert len(chain.research.data_sets()) == sent
     told = report(chain.node)
     assert [each["save_condition"] for each in told] == [True, False, True, True]
@@ -204,11 +204,11 @@ def test_a_failure_while_its_series_is_being_sent_stops_that(node, storescp, fre
     made = node(peers, quiet="300ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32))).start()
     early = written(*(slice_(1, number) for number in range(1, 9)))
     assert set(dcmtk.storescu(made.port, write_files(early)).statuses) == {0}
-    until(lambda: len(slow.files()) >= 1, 20, "the first of the series")
+    until(lambda: len(slow.files()) >= 1, 60, "the first of the series")
     late = written(slice_(1, 9, "SCREEN SAVE"))
     assert dcmtk.storescu(made.port, write_files(late, "late")).statuses == [0]
-    until(lambda: bool(made.events("conditions-failed-late")), 20, "the alert")
-    until(lambda: [study["state"] for study in made.studies()] == ["withheld"], 20, "judged again")
+    until(lambda: bool(made.events("conditions-failed-late")), 60, "the alert")
+    until(lambda: [study["state"] for study in made.studies()] == ["withheld"], 60, "judged again")
     time.sleep(2.5)
     sent = len(slow.files())
     assert 1 <= sent <= 4
