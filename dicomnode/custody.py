@@ -20,7 +20,7 @@ from dicomnode.deidentify.part10 import file_head
 from dicomnode.errors import ConfigError, PermanentError
 from dicomnode.intake import Intake
 from dicomnode.keep import Kept
-from dicomnode.model import EXPLANATIONS, Doubt, Event, Fate, Received, Withheld
+from dicomnode.model import EXPLANATIONS, Doubt, Event, Fate, Reason, Received, Withheld
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -102,6 +102,23 @@ class Custody:
                 return 1
             await self._end(record, Fate.RELEASED, report)
         return 0
+
+    async def release_known(self, project: str, report: Reporter) -> int:
+        """Let go on what was withheld because its patient was unknown and is known now; how many that were."""
+        waiting = await asyncio.to_thread(self._journal.withheld_list, project=project)
+        released = 0
+        for record in [each for each in waiting if each.reason is Reason.UNKNOWN_PATIENT]:
+            async with self._intake.turn(project, record.instance_key):
+                try:
+                    await self._take(self._ways[project], record)
+                except Doubt as doubt:
+                    if doubt.reason is not Reason.UNKNOWN_PATIENT:
+                        facts = {"reason": str(doubt.reason), "where": doubt.where}
+                        await self._audit(_event("quarantine-kept", record, report.user, **facts))
+                    continue
+                await self._end(record, Fate.RELEASED, report)
+                released += 1
+        return released
 
     async def _take(self, way: Way, record: Withheld) -> None:
         """Today's rules over the original, then the normal way. Raises Doubt, CannotKeep, SealBroken."""

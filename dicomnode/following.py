@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 
 import structlog
@@ -26,6 +26,14 @@ SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
 ENDED_STATES = SENT_STATES | {DeliveryState.FAILED, DeliveryState.HELD}
 
 
+Kept = tuple[Fact, str]
+"""Why a complete study is not sent on: what happens to it, and the reason in words."""
+
+
+async def _nothing(_: Study) -> Kept | None:
+    return None
+
+
 class Following:
     """The part of completion that follows deliveries; one turn for each study."""
 
@@ -38,6 +46,7 @@ class Following:
         self._tasks: set[asyncio.Task[None]] = set()
         self._delivered: dict[Key, float] = {}  # studies to delete, and when to try
         self.forwarders: dict[str, Forwarder] = {}
+        self.kept_back: Callable[[Study], Awaitable[Kept | None]] = _nothing
 
     async def _without_trouble(self, work: Coroutine[None, None, None]) -> None:
         """What fails for one study is tried again later, and keeps no other study from its turn."""
@@ -61,12 +70,12 @@ class Following:
         self._start(lambda: self._follow((delivery.project, delivery.study_key)))
 
     async def _pass(
-        self, study: Study, fact: Fact, *, evidence: str | None = None, expected: int | None = None
+        self, study: Study, fact: Fact, *, evidence: str | None = None, expected: int | None = None, why: str = ""
     ) -> StudyState:
         state = after(study.state, fact)
         amended = True if amends(study.state, fact) else None
         told = replace(study, state=state, evidence=evidence or study.evidence, expected=expected or study.expected)
-        event = None if state is study.state else event_of(replace(told, amended=amended or study.amended))
+        event = None if state is study.state else event_of(replace(told, amended=amended or study.amended), why)
         if event is not None or evidence is not None:
             await asyncio.wrap_future(
                 self._journal.study(
@@ -84,7 +93,19 @@ class Following:
             log.info(event.name, project=study.project, study=study.study_key, **event.facts)
         return state
 
+    async def go_on(self, key: Key) -> None:
+        """What kept the study back is over."""
+        async with self._turns.turn(key):
+            study = await asyncio.to_thread(self._journal.get_study, *key)
+            if study is not None and study.state is StudyState.HELD:
+                await self._pass(study, Fact.RETRY)
+                await self._hand_over(await self._fresh(study))
+
     async def _hand_over(self, study: Study, *, anew: bool = False) -> None:
+        kept = await self.kept_back(study)
+        if kept is not None:
+            await self._pass(study, kept[0], why=kept[1])
+            return
         before = {d.destination: d for d in await self._deliveries((study.project, study.study_key))}
         for name in self._ways[study.project].destinations:
             delivery = before.get(name) or Delivery(
@@ -179,10 +200,11 @@ def _tell_trouble(error: Exception) -> None:
     log.error("storage-troubled", error=str(error) if isinstance(error, DicomnodeError) else type(error).__name__)
 
 
-def event_of(study: Study) -> Event:
+def event_of(study: Study, why: str = "") -> Event:
     """What there is to tell of a study in its state."""
     facts: dict[str, object] = {"stored": study.stored, "withheld": study.withheld, "expected": study.expected}
     facts |= {"missing": study.missing or None, "evidence": study.evidence, "amended": study.amended or None}
+    facts |= {"why": why or None}
     return Event(f"study-{study.state}", time.time(), study.project, study.study_key, facts)
 
 

@@ -22,9 +22,10 @@ from dicomnode.deidentify import Cleaned
 from dicomnode.dimse.scp import InstanceStream, Rejection
 from dicomnode.dimse.syntaxes import DEFLATED, EXPLICIT_BIG
 from dicomnode.errors import CannotKeep
+from dicomnode.expected import Expected
 from dicomnode.keep import Kept, Leases
-from dicomnode.large import LargeInstance
-from dicomnode.model import FAILING, Doubt, IdentityEntry, Origin, Originals, Reason, Received, Withheld
+from dicomnode.large import NOT_AUTHORIZED, LargeInstance
+from dicomnode.model import FAILING, Buffer, Doubt, IdentityEntry, Origin, Originals, Reason, Received, Withheld
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places, Turns
 from dicomnode.quarantine import Quarantine
@@ -56,6 +57,20 @@ class Storage:
     quarantine: Quarantine
     journal: Journal
     book: IdentityBook
+
+
+class Refused:
+    """A large instance that is not taken (dimse.scp.InstanceStream)."""
+
+    async def write(self, chunk: Buffer) -> None:
+        """It is not kept."""
+
+    async def finish(self) -> int:
+        """The status to answer."""
+        return OUT_OF_RESOURCES
+
+    async def abandon(self) -> None:
+        """Nothing is to be undone."""
 
 
 class Intake:
@@ -91,6 +106,8 @@ class Intake:
         self._bound: dict[int, Way] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self.arrivals = Arrivals()
+        self.expected = Expected()
+        self.modalities: dict[Key, frozenset[str]] = {}  # of studies of which only instances of these are let through
         self._long = Places(MOST_LONG)
         self._slow: set[str] = set()
 
@@ -120,19 +137,24 @@ class Intake:
     async def _store(self, received: Received, data: bytearray) -> int:
         way = self._way(received.origin)
         key = way.keys.journal_key("instance", received.sop_uid)
+        if self.expected.refuses((way.project, key)):
+            return OUT_OF_RESOURCES
         async with self.turn(way.project, key), self.places.place():
             try:
                 self.check_ready()
-                await self._take(way, key, received, data)
+                return await self._take(way, key, received, data)
             except CannotKeep as error:
                 return self.refuse(received, error)
-        return SUCCESS
 
     async def stream(self, received: Received) -> InstanceStream:
         """Take an instance too large to hold."""
-        return LargeInstance(self, self._way(received.origin), received)
+        way = self._way(received.origin)
+        if self.expected.refuses((way.project, way.keys.journal_key("instance", received.sop_uid))):
+            return Refused()
+        return LargeInstance(self, way, received)
 
-    async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> None:
+    async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> int:
+        """Keep it, or seal it; the status to answer. Raises CannotKeep."""
         begin = time.perf_counter()
         try:
             cleaned = await self._clean_somewhere(way, received, data)
@@ -141,16 +163,19 @@ class Intake:
                 digest, _ = await self.in_thread(keep.digests, way, cleaned)
                 if self.is_duplicate(way, key, cleaned.originals, digest):
                     self.arrivals.duplicates += 1
-                    return
+                    return SUCCESS
             self.check_owner(way, cleaned)
         except Doubt as doubt:
+            if doubt.reason is Reason.UNKNOWN_PATIENT and way.refuses_unknown:
+                return NOT_AUTHORIZED
             await self._withhold(way, received, doubt, data)
-            return
+            return SUCCESS
         begin = time.perf_counter()
         record = keep.record(way, received, cleaned, time.time())
         kept = await self.in_thread(keep.keep, self.leases, received.origin.association, record)
         self.arrivals.keep.add(time.perf_counter() - begin)
         self.note_kept(kept, received)
+        return SUCCESS
 
     async def _clean_somewhere(self, way: Way, received: Received, data: bytearray) -> Cleaned:
         """On the loop what takes a millisecond; beside it what may take seconds, so that others are heard meanwhile."""
@@ -188,7 +213,11 @@ class Intake:
         return True
 
     def check_owner(self, way: Way, cleaned: Cleaned) -> None:
-        """Raises Doubt when the pseudonym already belongs to another patient."""
+        """Raises Doubt when the pseudonym already belongs to another patient, or the modality is not wanted."""
+        if self.modalities:
+            key = (way.project, way.keys.journal_key("study", cleaned.originals.study_uid))
+            if cleaned.modality not in self.modalities.get(key, (cleaned.modality,)):
+                raise Doubt(Reason.NOT_ACCEPTED, "(0008,0060)", cleaned.originals)
         original = next((e.original for e in cleaned.identity if e.attribute == "PatientID"), "")
         place = (way.project, cleaned.patient)
         owner = self._owners.get(place)

@@ -20,7 +20,7 @@ from dicomnode import keep
 from dicomnode.deidentify import Cleaned, CleanStream
 from dicomnode.errors import CannotKeep
 from dicomnode.keep import Kept, Leases
-from dicomnode.model import Buffer, Doubt, Originals, Received, Withheld
+from dicomnode.model import Buffer, Doubt, Originals, Reason, Received, Withheld
 from dicomnode.outbox import RecordWriter
 from dicomnode.places import Places
 from dicomnode.quarantine import Quarantine
@@ -76,6 +76,13 @@ def _mark_retrieved(work: asyncio.Task[None]) -> None:
 def _resolve(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
+
+
+NOT_AUTHORIZED = 0x0124
+
+
+class PatientRefused(CannotKeep):
+    """The project refuses patients that its table of pseudonyms does not have."""
 
 
 class Hub(Protocol):
@@ -182,6 +189,8 @@ class LargeInstance:
         try:
             await asyncio.wait({self._work})
             self._work.result()
+        except PatientRefused:
+            return NOT_AUTHORIZED
         except CannotKeep as error:
             return self._hub.refuse(self._received, error)
         return 0x0000
@@ -205,6 +214,8 @@ class LargeInstance:
         except (Abandoned, CannotKeep):
             raise
         except Doubt as doubt:
+            if doubt.reason is Reason.UNKNOWN_PATIENT and self._way.refuses_unknown:
+                raise PatientRefused("the patient is not in the project's table") from None
             return self._seal(writing, doubt, chunks)
         except Exception as error:  # noqa: BLE001 - promise 3: whatever happens, the instance is withheld
             return self._seal(writing, keep.internal(error), chunks)

@@ -38,6 +38,8 @@ class Reason(StrEnum):
     CONFLICT = "conflict"
     COLLISION = "collision"
     SUSPICIOUS_PIXELS = "suspicious-pixels"
+    PROTOCOL_SERIES = "protocol-series"
+    UNKNOWN_PATIENT = "unknown-patient"
     NOT_ACCEPTED = "not-accepted"
     CONDITIONS = "conditions"
     SERIES_CONDITIONS = "series-conditions"
@@ -69,6 +71,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.CONFLICT: "an instance with this SOP Instance UID but other content is already held",
     Reason.COLLISION: "two patients would get the same pseudonym",
     Reason.SUSPICIOUS_PIXELS: "the pixels may show identifying text",
+    Reason.PROTOCOL_SERIES: "the series is described as one that never leaves, such as a patient protocol",
+    Reason.UNKNOWN_PATIENT: "the patient is not in the project's table of pseudonyms; dicomnode mapping import adds it",
     Reason.NOT_ACCEPTED: "the rules do not accept this instance",
     Reason.CONDITIONS: "a condition of the rules does not hold",
     Reason.SERIES_CONDITIONS: "a condition of the rules does not hold; nothing of its series is sent",
@@ -301,7 +305,10 @@ class PeerTls:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A remote application entity; `addresses` may call us under its AE title; with `tls`, over TLS alone."""
+    """A remote application entity; `addresses` may call us under its AE title; with `tls`, over TLS alone.
+
+    Studies are fetched from it `max_moves` at once, within the windows `off_peak` (minutes of the week) if it has any.
+    """
 
     name: str
     ae_title: str
@@ -309,3 +316,5 @@ class Peer:
     port: int
     addresses: tuple[str, ...]
     tls: PeerTls | None = None
+    max_moves: int = 1
+    off_peak: tuple[tuple[int, int], ...] = ()

@@ -18,9 +18,11 @@ import structlog
 
 from dicomnode import admission, config, control, disk
 from dicomnode.admission import Admission
+from dicomnode.batch import Batch
 from dicomnode.completion import Completion
 from dicomnode.config import Settings
 from dicomnode.config.changes import check_change
+from dicomnode.consent import Consent
 from dicomnode.custody import Custody
 from dicomnode.desk import Desk
 from dicomnode.dimse.scp import Limits, Server
@@ -29,7 +31,9 @@ from dicomnode.dimse.tls import client_context, server_context
 from dicomnode.errors import CannotListen, ConfigError
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.intake import Intake, Storage
+from dicomnode.jobs import Worker
 from dicomnode.keys import ProjectKeys
+from dicomnode.linking import Linking
 from dicomnode.observe.log import configure
 from dicomnode.observe.notify import notify
 from dicomnode.observe.outside import Outside
@@ -42,6 +46,7 @@ from dicomnode.projects import keys_of, way_of
 from dicomnode.quarantine import Quarantine
 from dicomnode.recovery import recover
 from dicomnode.retrieve import Report, Retriever
+from dicomnode.route import Route
 from dicomnode.source import Mover
 from dicomnode.space import Space
 from dicomnode.store.identity import IdentityBook
@@ -61,8 +66,11 @@ RESOLVE_EVERY = 60.0  # seconds between look-ups of the peers' host names
 class Node:
     """One node on one storage directory; `start`, then `run` until told to stop, then `drain`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, alone: bool = False, practice: bool = False) -> None:
+        """With `alone` it fetches nothing but what is asked for while it runs; in `practice` it sends nothing."""
         self.settings = settings
+        self._alone = alone
+        self._practice = practice
         self._closing = ExitStack()
         self._stop = asyncio.Event()
         self._renewing = asyncio.Lock()
@@ -98,9 +106,10 @@ class Node:
         if not listen:
             return
         await self._completion.resume()
+        await asyncio.wrap_future(self._book.jobs.take_back())
         self.port = await self._listen()
         await self._outside.start()
-        self._control = await control.listen(directory, self._command)
+        self._control = await control.listen(directory, self.command)
         told = {"ae_title": settings.node.ae_title, "address": settings.node.bind, "port": self.port}
         log.info("node-listening", **told, **({"tls_port": self.tls_port} if self.tls_port else {}))
 
@@ -141,7 +150,15 @@ class Node:
             or keys_of(settings, name, lambda project: bool(self._journal.studies(project=project)))
             for name in settings.projects
         }
-        return keys, {name: way_of(settings, name, keys[name]) for name in settings.projects}
+        return keys, {name: self._make_way(settings, name, keys[name]) for name in settings.projects}
+
+    async def _remake_ways(self) -> None:
+        """The pseudonyms that are given have changed."""
+        self._keep(*await asyncio.to_thread(self._make_ways, self.settings))
+
+    def _make_way(self, settings: Settings, name: str, keys: ProjectKeys) -> Way:
+        mappings = self._book.mappings
+        return way_of(settings, name, keys, mappings.table(name) if mappings.count(name) else None)
 
     def _keep(self, keys: dict[str, ProjectKeys], ways: dict[str, Way]) -> None:
         self._keys.update(keys)
@@ -162,9 +179,10 @@ class Node:
         for name in self._destinations():
             self._completion.forwarders[name] = self._forwarder(name)
         self._admission = Admission(admission.resolve(settings.peers.values()), self._titles())
+        self._consent = Consent(settings, self._book.jobs, self._journal, self._completion, practice=self._practice)
+        self._completion.kept_back = self._consent
         self._retriever = Retriever(self._open, self._completion, self._journal, self._mover, self._admission)
         self.desk = Desk(self._ways, self._completion, self._journal)
-        self.orders = Orders(settings, self._ways, self._retriever, self._journal, self._book)
         self._intake = Intake(
             self._ways,
             self._admission,
@@ -177,11 +195,30 @@ class Node:
             self._large_threads,
             self._space,
         )
+        self._connect_jobs()
         self._server = Server(settings.node.ae_title, self._intake, self._limits(), room=self._intake.room)
         self._outside = Outside(
             View(settings, self._journal, self._intake, self._server, self._open, self._completion.forwarders)
         )
         self.custody = Custody(self._ways, self._intake, settings.node.whole)
+        self.linking = Linking(self._ways, self._book, self._journal, self.custody, self._remake_ways)
+
+    def _connect_jobs(self) -> None:
+        settings, jobs = self.settings, self._book.jobs
+        self._route = Route(settings, jobs, self._intake.expected, self._open)
+        self._worker = Worker(
+            settings,
+            self._ways,
+            self._retriever,
+            self._route,
+            jobs,
+            self._open,
+            self._intake.check_ready,
+            self._intake.modalities,
+        )
+        self._worker.only = 0 if self._alone else None
+        self.orders = Orders(settings, self._ways, self._worker, self._route, jobs, self._journal, self._consent)
+        self.batch = Batch(jobs, self._journal, self._completion)
 
     def _destinations(self) -> list[str]:
         return sorted({name for way in self._ways.values() for name in way.destinations})
@@ -246,7 +283,9 @@ class Node:
         return True
 
     def _renew_rooms(self, settings: Settings, callers: dict[str, list[admission.Caller]]) -> None:
-        self.settings = self.orders.settings = settings
+        self.settings = self.orders.settings = self._worker.settings = self._route.settings = settings
+        self._consent.settings = settings
+        self._worker.try_again()
         configure(settings)
         self._outside.renew(settings)
         self._admission.renew(callers, self._titles())
@@ -270,6 +309,7 @@ class Node:
             self._rooms = rooms
             always = (self._completion.run(), self._look_up_peers(), Watch(self._space, self._journal).run())
             tasks = [rooms.create_task(work) for work in always]
+            self._fetching = rooms.create_task(self._worker.run())
             self._forwarding = [rooms.create_task(each.run()) for each in self._completion.forwarders.values()]
             rooms.create_task(self._drain_when_told(tasks))
 
@@ -286,6 +326,7 @@ class Node:
         await self._stop.wait()
         log.info("node-stopping", associations=self._server.associations)
         notify("STOPPING=1")
+        self._fetching.cancel()
         seconds = self.settings.timeouts.drain
         for forwarder in self._completion.forwarders.values():
             forwarder.stop()
@@ -313,7 +354,7 @@ class Node:
             if settings is self.settings:  # else there are newer ones, looked up since
                 self._admission.callers = callers
 
-    async def _command(self, request: dict[str, object], report: control.Reports | control.Own) -> int:
+    async def command(self, request: dict[str, object], report: control.Reports | control.Own) -> int:
         if request.get("command") == "quarantine":
             return await self.custody.command(request, report)
         if request.get("command") == "study":
@@ -322,12 +363,16 @@ class Node:
             called, away = self._admission.last_call, self._admission.turned_away
             report({"status": self._outside.status(), "called": dict(called), "turned_away": list(away)})
             return 0
+        if request.get("command") in ("reidentify", "mapping"):
+            return await self.linking.command(request, report)
+        if request.get("command") == "run":
+            return await self.batch.command(request, report)
         if request.get("command") == "retrieve":
-            return await self.orders.retrieve(request, report)
+            return await self.orders.command(request, report)
         raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
 
     async def aside(self, request: dict[str, object], report: Report) -> int:
         """Carry out a command of this process's own user; what follows from it is in the journal."""
-        code = await self._command(request, control.Own(report))
+        code = await self.command(request, control.Own(report))
         await self._completion.settle()
         return code

@@ -9,6 +9,7 @@ import structlog
 from dicomnode import disk
 from dicomnode.config import Settings
 from dicomnode.deidentify import Deidentifier
+from dicomnode.deidentify.pseudonyms import Table
 from dicomnode.errors import KeyFileError
 from dicomnode.keys import ProjectKeys, create_key, load_key
 from dicomnode.recipes import load
@@ -63,15 +64,15 @@ def _same_as_before(settings: Settings, project: str, keys: ProjectKeys) -> None
         disk.replace(path, keys.key_id.encode("ascii") + b"\n")
 
 
-def way_of(settings: Settings, project: str, keys: ProjectKeys) -> Way:
-    """The project as configured now; raises RulesError."""
+def way_of(settings: Settings, project: str, keys: ProjectKeys, table: Table | None = None) -> Way:
+    """The project as configured now, with the pseudonyms of its `table`; raises RulesError."""
     chosen = settings.projects[project]
     plan = load(chosen.rules)
     return Way(
         project=project,
         ae_title=settings.called(project),
         keys=keys,
-        deidentifier=Deidentifier(plan, keys),
+        deidentifier=Deidentifier(plan, keys, table, known_only=chosen.patients.unknown != "assign"),
         rules_digest=plan.digest,
         source=chosen.source,
         destinations=chosen.destinations,
@@ -80,4 +81,5 @@ def way_of(settings: Settings, project: str, keys: ProjectKeys) -> Way:
         patience=chosen.completion.patience,
         incomplete_go=chosen.completion.incomplete == "forward",
         asked=frozenset(name for name in chosen.destinations if settings.confirm(project, name) == "find"),
+        refuses_unknown=chosen.patients.unknown == "refuse",
     )

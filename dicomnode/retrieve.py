@@ -40,6 +40,7 @@ class Request:
     number: int
     listed: Listed = field(default_factory=Listed)
     trouble: str = ""
+    error: DicomnodeError | None = None
     key: Key = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +69,7 @@ class Retriever:
             request.listed = listed
             return await self._move_all(request, report)
         except DicomnodeError as error:
+            request.error = error
             self._say(request, report, "retrieve-failed", source=request.source.name, error=str(error))
             return False
 

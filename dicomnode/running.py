@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import structlog
 
-from dicomnode import control, memory
-from dicomnode.config import Settings
-from dicomnode.errors import ConfigError, DicomnodeError
+from dicomnode import control, disk, memory
+from dicomnode.config import MetricsSettings, MqttSettings, Settings
+from dicomnode.errors import ConfigError, DicomnodeError, StorageLocked
+from dicomnode.keys import create_key
 from dicomnode.node import Node
 from dicomnode.observe.notify import notify
 from dicomnode.retrieve import Report
+from dicomnode.store.lock import StorageLock
 
 log = structlog.get_logger()
 
+PRACTICE = "practice-"
 LAST_WORK = 8.0  # seconds after the deadline for associations, for what is on its way to the disk
 
 
-async def _run(settings: Settings, work: Callable[[Node], object] | None = None) -> int:
+async def _run(
+    settings: Settings,
+    work: Callable[[Node], Awaitable[int]] | None = None,
+    *,
+    alone: bool = False,
+    practice: bool = False,
+) -> int:
     memory.settle()
-    node, loop = Node(settings), asyncio.get_running_loop()
+    node, loop = Node(settings, alone=alone, practice=practice), asyncio.get_running_loop()
     renewals: list[asyncio.Task[bool]] = []
     asked: list[int] = []
     code = 0
@@ -50,14 +63,13 @@ async def _run(settings: Settings, work: Callable[[Node], object] | None = None)
     return code
 
 
-async def _run_beside(node: Node, work: Callable[[Node], object]) -> int:
+async def _run_beside(node: Node, work: Callable[[Node], Awaitable[int]]) -> int:
     running = asyncio.create_task(node.run())
     try:
-        code = await work(node)  # type: ignore[misc]
+        return await work(node)
     finally:
         node.stop()
         await running
-    return int(code)
 
 
 def _stop_or_leave(node: Node) -> None:
@@ -82,6 +94,7 @@ def _leave_after(seconds: float) -> None:
 
 def serve(settings: Settings) -> int:
     """Run the node until a signal ends it."""
+    _erase_practice(settings.storage.directory)
     return asyncio.run(_run(settings))
 
 
@@ -104,24 +117,112 @@ def study(settings: Settings, request: dict[str, object], report: Report) -> int
     return _asked(settings, {"command": "study", **request}, report)
 
 
+def retrieval(settings: Settings, request: dict[str, object], report: Report) -> int:
+    """Hand a decision about a retrieval to the running node, or enter it for the next one."""
+    return _asked(settings, {"command": "retrieve", **request}, report)
+
+
 def _asked(settings: Settings, request: dict[str, object], report: Report) -> int:
     reports = control.ask(settings.storage.directory, request)
     return asyncio.run(_aside(settings, request, report)) if reports is None else _told(reports, report)
 
 
-def retrieve(settings: Settings, study_uids: list[str], report: Report, project: str | None = None) -> int:
-    """Hand the request to the running node, or run one until it is done; exit code 0 when all studies arrived."""
-    request: dict[str, object] = {"command": "retrieve", "studies": study_uids, "project": project}
+Ask = Callable[[dict[str, object], Report], int]
+"""Gives a command to a node and passes its answers on; the exit code (blocking)."""
+
+
+def converse(settings: Settings, talk: Callable[[Ask], int]) -> int:
+    """Let `talk` give commands to the running node, or to one that runs for it until it is done; its exit code."""
+    directory = settings.storage.directory
+    first = control.ask(directory, {"command": "status"})
+    if first is None:
+        return asyncio.run(_run(settings, partial(_talk, talk), alone=True))
+    list(first)
+    return talk(lambda request, report: _told(_answers(settings, request), report))
+
+
+def ask_node(settings: Settings, talk: Callable[[Ask], int]) -> int:
+    """Let `talk` give commands to the running node, or to one that is opened for it and does not listen."""
+    first = control.ask(settings.storage.directory, {"command": "status"})
+    if first is None:
+        return asyncio.run(_beside(settings, talk))
+    list(first)
+    return talk(lambda request, report: _told(_answers(settings, request), report))
+
+
+async def _beside(settings: Settings, talk: Callable[[Ask], int]) -> int:
+    node, loop = Node(settings), asyncio.get_running_loop()
+
+    def ask(request: dict[str, object], report: Report) -> int:
+        return asyncio.run_coroutine_threadsafe(node.aside(request, report), loop).result()
+
+    try:
+        await node.start(listen=False)
+        return await asyncio.to_thread(talk, ask)
+    finally:
+        await node.close()
+
+
+def practise(settings: Settings, talk: Callable[[Ask, Settings], int]) -> int:
+    """Like `converse`, on a node with a store of its own that sends nothing and is erased at the end."""
+    directory = settings.storage.directory
+    if control.ask(directory, {"command": "status"}) is not None:
+        raise ConfigError("the node runs, and the source would send to it", "stop it for the practice run")
+    disk.make_directory(directory)
+    _erase_practice(directory)
+    aside = directory / f"{PRACTICE}{os.getpid()}"
+    disk.make_directory(aside)
+    projects = {
+        name: project.model_copy(update={"key_file": _key_of(settings, name)})
+        for name, project in settings.projects.items()
+    }
+    storage = settings.storage.model_copy(update={"directory": aside})
+    there = replace(settings, storage=storage, projects=projects, mqtt=MqttSettings(), metrics=MetricsSettings())
+    try:
+        return asyncio.run(_run(there, partial(_talk, lambda ask: talk(ask, there)), alone=True, practice=True))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _erase_practice(directory: Path) -> None:
+    """What practice runs have left that were killed; one that works holds its lock."""
+    for path in directory.glob(f"{PRACTICE}*"):
+        try:
+            StorageLock(path).release()
+        except StorageLocked:
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _key_of(settings: Settings, project: str) -> Path:
+    """The project's own key, so that pseudonyms are as they will be; it is made where there is none yet."""
+    path = settings.key_file(project)
+    disk.make_directory(path.parent)
+    create_key(path)
+    return path
+
+
+def _answers(settings: Settings, request: dict[str, object]) -> Iterator[dict[str, object]]:
     reports = control.ask(settings.storage.directory, request)
     if reports is None:
-        return asyncio.run(_run(settings, lambda node: node.orders.retrieve(request, report)))
-    return _told(reports, report)
+        raise DicomnodeError("the node has ended", "start it again; what it had taken up goes on then")
+    return reports
+
+
+async def _talk(talk: Callable[[Ask], int], node: Node) -> int:
+    loop = asyncio.get_running_loop()
+
+    def ask(request: dict[str, object], report: Report) -> int:
+        command = node.command(request, control.Own(report))
+        return asyncio.run_coroutine_threadsafe(command, loop).result()
+
+    return await asyncio.to_thread(talk, ask)
 
 
 def _told(reports: Iterator[dict[str, object]], report: Report) -> int:
     """Pass the running node's answers on; the exit code."""
     for document in reports:
-        if "error" in document:
+        if "error" in document and "exit" in document:
             kind = ConfigError if document.get("exit") == control.WRONG_USE else DicomnodeError
             raise kind(str(document["error"]))
         if "exit" in document:

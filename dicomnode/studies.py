@@ -29,6 +29,7 @@ class Fact(StrEnum):
     HOLD = "hold"
     FORWARD = "forward"
     CLOSE = "close"
+    PRACTISED = "practised"
 
 
 # (state, fact) -> state. A pair that is not here leaves the study as it is.
@@ -39,6 +40,8 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
     (S.INCOMPLETE, Fact.COMPLETE): S.COMPLETE,
     (S.INCOMPLETE, Fact.LET_GO): S.COMPLETE,
     (S.COMPLETE, Fact.SENDING): S.FORWARDING,
+    (S.COMPLETE, Fact.HELD): S.HELD,
+    (S.COMPLETE, Fact.PRACTISED): S.PRACTICE,
     (S.COMPLETE, Fact.DELIVERED): S.FORWARDED,
     (S.FORWARDING, Fact.DELIVERED): S.FORWARDED,
     (S.FORWARDING, Fact.UNDELIVERABLE): S.FAILED,
@@ -67,6 +70,7 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
             S.FAILED,
             S.HELD,
             S.CLOSED,
+            S.PRACTICE,
         )
     },
 }

@@ -98,8 +98,8 @@ class Verifier:
         study = self._journal.get_study(*key)
         if study is None or not study.study_uid:
             return ""
-        entries = self._book.original(study.study_uid)
-        known = [e.original for project, e in entries if project == key[0]]
+        entries = self._book.originals(study.study_uid)
+        known = [entry.original for project, _, entry in entries if project == key[0]]
         for uid in (*known, study.study_uid):  # rules may retain UIDs
             if way.keys.journal_key("study", uid) == key[1]:
                 return uid

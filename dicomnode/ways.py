@@ -14,7 +14,7 @@ class Way:
     """One project at work; `quiet` and `patience` are seconds, `destinations` and `source` are names of peers.
 
     `incomplete_go` says whether studies go although they lack something; `asked` are the destinations that are
-    asked whether they hold what they took.
+    asked whether they hold what they took. With `refuses_unknown` patients that its table does not have are refused.
     """
 
     project: str
@@ -29,3 +29,4 @@ class Way:
     patience: float
     incomplete_go: bool
     asked: frozenset[str]
+    refuses_unknown: bool = False

@@ -16,7 +16,11 @@ import click
 from dicomnode import __version__, memory
 from dicomnode.errors import ConfigError, DicomnodeError, RulesError
 
-COMMANDS = ("serve", "check", "retrieve", "studies", "quarantine", "deidentify", "identifiers", "rules", "demo")
+COMMANDS = (
+    *("serve", "check", "retrieve", "jobs", "run", "studies", "quarantine", "reidentify", "mapping"),
+    *("clean", "filter", "summary"),
+    *("deidentify", "identifiers", "rules", "demo"),
+)
 DONE, NO, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -33,7 +37,8 @@ class Commands(click.Group):
             return None
         if cmd_name == "serve":
             memory.do_without("numpy")  # pydicom loads it for pixels, which only the transcoding worker decodes
-        command = getattr(import_module(f"dicomnode.cli.{cmd_name}"), cmd_name)
+        module = import_module(f"dicomnode.cli.{cmd_name}")
+        command = getattr(module, f"{cmd_name}_", None) or getattr(module, cmd_name)
         return command if isinstance(command, click.Command) else None
 
 

@@ -40,10 +40,14 @@ SCARCE = 5 << 30  # bytes; below this the free space is worth a warning
 @click.command()
 @config_option
 @click.option("--running", is_flag=True, help="Only say whether the node runs and answers (for health checks).")
+@click.option("--source", metavar="NAME", help="Have this source move one instance to us and see that it comes here.")
+@click.option("--study", metavar="UID", help="With --source: an instance of this study.")
 @as_json
-def check(config_file: Path, running: bool, as_json: bool) -> int:
+def check(config_file: Path, running: bool, source: str | None, study: str | None, as_json: bool) -> int:
     """Check configuration, rules, keys, storage and peers. Exit 1 when something is wrong, 2 when a file is."""
     log.configure()
+    if source:
+        return _moves_here(config.load(config_file), source, study)
     if running:
         answers = runs(config.load(config_file).storage.directory)
         click.echo("the node is running" if answers else "the node does not answer; see its log")
@@ -57,6 +61,17 @@ def check(config_file: Path, running: bool, as_json: bool) -> int:
         say_json([asdict(finding) for finding in found])
     wrong = [finding.subject for finding in found if finding.verdict == "wrong"]
     return WRONG_USE if any(subject.startswith(FILES) for subject in wrong) else int(bool(wrong))
+
+
+def _moves_here(settings: Settings, source: str, study: str | None) -> int:
+    """The instance that comes is refused, so that nothing of it is kept or sent on."""
+    from dicomnode import running
+
+    def say(document: dict[str, object]) -> None:
+        click.echo(f"what {document.get('source')} moves to {document.get('called')} comes here")
+
+    request: dict[str, object] = {"command": "retrieve", "do": "check", "source": source, "study": study}
+    return running.converse(settings, lambda ask: ask(request, say))
 
 
 def findings(file: Path) -> Iterator[Finding]:

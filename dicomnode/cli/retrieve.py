@@ -2,121 +2,110 @@
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
 
 import click
 
-from dicomnode.cli.options import SHORT, as_json, configured, counted
+from dicomnode.cli import lists
+from dicomnode.cli.options import as_json, configured
+from dicomnode.cli.telling import Telling
 from dicomnode.config import Settings
+from dicomnode.store.jobs import Line
 
-_uid = re.compile(r"[0-9]+(\.[0-9]+)*")
+if TYPE_CHECKING:
+    from dicomnode.running import Ask
+
+PART = 2000  # lines that are handed over at once
 
 
 @click.command()
 @configured()
 @click.option(
     "--study",
-    "given",
+    "studies",
     multiple=True,
-    required=True,
     metavar="UID",
     help="A Study Instance UID as the source knows it; repeatable; - reads them from standard input, one per line.",
 )
+@click.option("--accession", "accessions", multiple=True, metavar="NUMBER", help="An accession number; repeatable.")
+@click.option("--patient", "patients", multiple=True, metavar="ID", help="All studies of a patient ID; repeatable.")
+@click.option(
+    "--date", "dates", metavar="DAYS", help="Only studies of these days: 20240131, 20240101-20240131, 2024-01-01.."
+)
+@click.option("--modality", "modalities", multiple=True, metavar="CT,MR", help="Only studies with one of these.")
+@click.option(
+    "--list", "file", metavar="FILE", help="A list: CSV with a heading, or one UID or accession number per line; -."
+)
+@click.option("--max-studies", "-m", "most", type=click.IntRange(1), help="Fetch so many studies at most.")
+@click.option("--priority", type=click.IntRange(-9, 9), default=0, show_default=True, help="Higher comes first.")
+@click.option("--now", "any_time", is_flag=True, help="Outside of the source's off-peak hours too.")
+@click.option("--no-wait", is_flag=True, help="Leave the work to the running node and end.")
 @click.option("--project", help="For which project; needed when the configuration has several.")
 @as_json
-def retrieve(settings: Settings, given: tuple[str, ...], project: str | None, as_json: bool) -> int:
-    """Fetch studies by C-MOVE, de-identify and forward them. Exit 0 when every study was delivered whole."""
-    from dicomnode import running
+def retrieve(
+    settings: Settings,
+    studies: tuple[str, ...],
+    accessions: tuple[str, ...],
+    patients: tuple[str, ...],
+    dates: str | None,
+    modalities: tuple[str, ...],
+    file: str | None,
+    most: int | None,
+    priority: int,
+    any_time: bool,
+    no_wait: bool,
+    project: str | None,
+    as_json: bool,
+) -> int:
+    """Fetch studies by C-MOVE, de-identify and forward them. Exit 0 when every study was delivered whole.
 
-    studies = _studies(given)
-    telling = Telling(len(studies), as_json)
-    code = running.retrieve(settings, studies, telling.report, project)
-    telling.end(code)
+    What is asked for is kept: a running node works it off, also when this command has ended (dicomnode jobs).
+    """
+    from dicomnode import control, running
+
+    if dates and not (accessions or patients):
+        raise click.UsageError("--date goes with --patient or --accession; a list has a column for it")
+    asked = list(dict.fromkeys([*lists.options(studies, accessions, patients, dates), *_listed(file)]))
+    if not asked:
+        raise click.UsageError("nothing is asked for: --study, --accession, --patient or --list")
+    if no_wait and control.ask(settings.storage.directory, {"command": "status"}) is None:
+        raise click.UsageError("--no-wait leaves the work to a running node, and none runs: dicomnode serve")
+    telling = Telling(len(asked), as_json)
+    told: dict[str, object] = {
+        "project": project,
+        "priority": priority,
+        "modalities": ",".join(word.strip().upper() for each in modalities for word in each.split(",") if word.strip()),
+        "most": most or 0,
+        "any_time": any_time,
+    }
+
+    def talk(ask: Ask) -> int:
+        number = enter(ask, asked, told)
+        telling.entered(number)
+        if no_wait:
+            return 0
+        return ask({"command": "retrieve", "do": "follow", "retrieval": number}, telling.report)
+
+    code = running.converse(settings, talk)
+    if not no_wait:
+        telling.end(code)
     return code
 
 
-def _studies(given: tuple[str, ...]) -> list[str]:
-    """The UIDs asked for, each once; a wrong one is named by its number, for it may identify."""
-    words = [word for each in given for word in (sys.stdin.read().split() if each == "-" else [each])]
-    for number, word in enumerate(words, 1):
-        if len(word) > 64 or not _uid.fullmatch(word):
-            raise click.UsageError(f"study {number} is not a UID: up to 64 digits and dots")
-    if not words:
-        raise click.UsageError("no study is named")
-    return list(dict.fromkeys(words))
+def _listed(file: str | None) -> list[Line]:
+    return [] if file is None else list(lists.lines(lists.read(file)))
 
 
-class Telling:
-    """Turns the node's reports into lines; one line that is rewritten while a C-MOVE runs on a terminal."""
-
-    def __init__(self, count: int, as_json: bool) -> None:
-        self._count = count
-        self._as_json = as_json
-        self._ended: dict[object, str] = {}
-        self._rewritable = sys.stdout.isatty()
-
-    def report(self, document: dict[str, object]) -> None:
-        """Tell one report."""
-        if self._as_json:
-            click.echo(json.dumps(document, default=str))
-            return
-        if document.get("event") == "study":
-            self._ended[document.get("number")] = str(document.get("state"))
-        text = _text(document)
-        if document.get("event") != "moving":
-            click.echo(f"\r\033[K{text}" if self._rewritable else text)
-        elif self._rewritable:
-            click.echo(f"\r\033[K{text}", nl=False)
-
-    def end(self, code: int) -> None:
-        """The verdict."""
-        if not self._as_json:
-            good = sum(state in ("forwarded", "confirmed") for state in self._ended.values())
-            click.echo(
-                f"{good} of {self._count} {'study' if self._count == 1 else 'studies'} delivered"
-                + ("" if code == 0 else "; see dicomnode studies")
-            )
-
-
-def _text(document: Mapping[str, object]) -> str:
-    number = document.get("number", 0)
-    who = f"study {int(str(number)) + 1} ({str(document.get('study', ''))[:SHORT]})".replace(" ()", "")
-    return f"{who}: {_what(document)}"
-
-
-def _what(document: Mapping[str, object]) -> str:
-    match document.get("event"):
-        case "study-found":
-            expected = document.get("expected")
-            return "at the source" if expected is None else f"{counted(expected, 'instance')} at the source"
-        case "moving":
-            return f"{counted(document.get('completed'), 'instance')} sent by the source"
-        case "move-ended":
-            return f"{document.get('source')} ended C-MOVE: {document.get('text')}; see dicomnode check and the log"
-        case "move-turned-away":
-            who = f"{document.get('calling')} at {document.get('address')} called {document.get('called')}"
-            return (
-                f"{who} meanwhile and was rejected: {document.get('why')}; correct peers.* here, or the AE title there"
-            )
-        case "move-unheard":
-            us, source = document.get("ae_title"), document.get("source")
-            return f"{source} did not call us; correct the host and port that it has for {us}, see dicomnode check"
-        case "gap-fetched":
-            return f"{counted(document.get('missing'), 'instance')} did not come, asked for again"
-        case "study-arrived":
-            expected = document.get("expected")
-            here = counted(document.get("here"), "instance")
-            return f"{here} here" if expected is None else f"{here} of {expected} here"
-        case "study-unknown":
-            return f"{document.get('source')} does not know it"
-        case "retrieve-failed":
-            return f"not retrieved: {document.get('error')}"
-        case "study":
-            withheld = f", {document['withheld']} withheld" if document.get("withheld") else ""
-            evidence = f" ({document['evidence']})" if document.get("evidence") else ""
-            return f"{document.get('state')}, {document.get('stored')} stored{withheld}{evidence}"
-        case event:
-            return str(event)
+def enter(ask: Ask, asked: list[Line], told: dict[str, object]) -> object:
+    """Hand over what is asked for, in parts; the number of the retrieval. It is worked once all of it is there."""
+    answers: list[dict[str, object]] = []
+    parts, number = iter(asked), None
+    part = list(islice(parts, PART))
+    while part:
+        following = list(islice(parts, PART))
+        lines = [[each.kind, each.value, each.patient, each.since, each.until] for each in part]
+        request = {"command": "retrieve", "do": "enter", "retrieval": number, "lines": lines, "last": not following}
+        ask({**told, **request}, answers.append)
+        number, part = answers[-1]["retrieval"], following
+    return number

@@ -79,6 +79,19 @@ class Settings:
         return self.projects[project].key_file or key_file(self.storage.directory, project)
 
 
+def _peer(file: File, name: str, peer: PeerSettings) -> Peer:
+    return Peer(
+        name,
+        peer.ae_title,
+        peer.host,
+        peer.port,
+        peer.addresses or (peer.host,),
+        _tls(file, peer),
+        peer.max_moves,
+        peer.off_peak.windows,
+    )
+
+
 def _tls(file: File, peer: PeerSettings) -> PeerTls | None:
     """What is ours is by default the node's."""
     tls, ours = peer.tls, peer.tls if peer.tls.certificate else file.node.tls
@@ -106,10 +119,7 @@ def parse(content: bytes, path: Path) -> Settings:
     except ValidationError as error:
         raise explain(document, error) from None
     check(document, file)
-    peers = {
-        name: Peer(name, peer.ae_title, peer.host, peer.port, peer.addresses or (peer.host,), _tls(file, peer))
-        for name, peer in file.peers.items()
-    }
+    peers = {name: _peer(file, name, peer) for name, peer in file.peers.items()}
     return Settings(
         file=path.absolute(),
         node=file.node,

@@ -8,12 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from dicomnode import hours
 from dicomnode.config.values import (
     AETitle,
     ClientId,
     Count,
+    DayHours,
     FilePath,
     Fingerprint,
+    Hook,
     Host,
     ListenPort,
     Name,
@@ -147,10 +150,29 @@ def _address(value: object) -> str:
         return str(value)
 
 
+class OffPeakSettings(Section):
+    """When studies are fetched, per weekday: windows that begin on that day, minutes since its midnight."""
+
+    mon: DayHours = ()
+    tue: DayHours = ()
+    wed: DayHours = ()
+    thu: DayHours = ()
+    fri: DayHours = ()
+    sat: DayHours = ()
+    sun: DayHours = ()
+
+    @property
+    def windows(self) -> tuple[hours.Window, ...]:
+        """The windows of the week; none where studies are fetched at any time."""
+        days = enumerate(hours.DAYS)
+        return tuple(window for number, day in days for window in hours.of_week(number, getattr(self, day)))
+
+
 class PeerSettings(Section):
     """A remote application entity; `addresses` may call us under its AE title, its host when not given.
 
     As a destination: `associations` at once by default as many as forward.associations, `confirm` as the project says.
+    As a source it is asked for `max_moves` studies at once.
     """
 
     ae_title: AETitle
@@ -160,6 +182,8 @@ class PeerSettings(Section):
     associations: Count | None = None
     confirm: Literal["status", "find"] | None = None
     tls: PeerTlsSettings = PeerTlsSettings()
+    max_moves: Count = 1
+    off_peak: OffPeakSettings = OffPeakSettings()
 
 
 class CompletionSettings(Section):
@@ -172,6 +196,20 @@ class CompletionSettings(Section):
     verify: Literal["find", "counts", "quiet"] = "find"
     patience: Seconds = 300.0
     incomplete: Literal["wait", "forward"] = "wait"
+
+
+class PatientSettings(Section):
+    """What becomes of patients that the project's table of pseudonyms does not have."""
+
+    unknown: Literal["assign", "withhold", "refuse"] = "assign"
+
+
+class HookSettings(Section):
+    """The site's own code: the name of an entry point, or a command with its path."""
+
+    run: Hook | None = None
+    study: Hook | None = None
+    timeout: Seconds = 600.0
 
 
 class ProjectSettings(Section):
@@ -189,6 +227,8 @@ class ProjectSettings(Section):
     destinations: tuple[Name, ...]
     completion: CompletionSettings = CompletionSettings()
     confirm: Literal["status", "find"] = "status"
+    patients: PatientSettings = PatientSettings()
+    hooks: HookSettings = HookSettings()
 
 
 class ForwardSettings(Section):
@@ -214,6 +254,7 @@ class TimeoutSettings(Section):
     stall: Seconds = 30.0
     answer: Seconds = 300.0
     connect: Seconds = 10.0
+    arrive: Seconds = 30.0
     silence: Seconds = 1800.0
     drain: Seconds = 20.0
 

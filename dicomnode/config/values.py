@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ _size = re.compile(r"(\d{1,9})\s?([KMGT]i?B?|B)", re.IGNORECASE)
 _host = re.compile(
     r"(?=.{1,253}\.?$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
 )
+_hours = re.compile(r"(\d{1,2}):([0-5]\d)-(\d{1,2}):([0-5]\d)")
 _name = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -177,7 +179,36 @@ def subject_name(value: object) -> str:
     return text
 
 
+def hook(value: object) -> str:
+    """The name of an entry point, or a command that begins with a path."""
+    text = _text(value).strip()
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = []
+    if not words or not text.isprintable() or (len(words) > 1 and "/" not in words[0]):
+        raise ValueError(f"must be the name of an entry point or a command with its path, not {shown(value)}")
+    return text
+
+
+def day_hours(value: object) -> tuple[tuple[int, int], ...]:
+    """Windows of a day such as 19:00-06:00, several with commas between: minutes since midnight, begin and end."""
+    if isinstance(value, tuple):
+        return value
+    return tuple(_window(part.strip(), value) for part in _text(value).split(",") if part.strip())
+
+
+def _window(text: str, value: object) -> tuple[int, int]:
+    found = _hours.fullmatch(text)
+    if found:
+        begin, end = (int(found[n]) * 60 + int(found[n + 1]) for n in (1, 3))
+        if begin < 24 * 60 and end <= 24 * 60 and begin != end:
+            return begin, end
+    raise ValueError(f"must be hours such as 19:00-06:00, not {shown(value)}")
+
+
 AETitle = Annotated[str, BeforeValidator(ae_title)]
+Hook = Annotated[str, BeforeValidator(hook)]
 Host = Annotated[str, BeforeValidator(host)]
 Port = Annotated[int, _whole(1, 65535, "a port")]
 ListenPort = Annotated[int, _whole(0, 65535, "a port")]
@@ -188,5 +219,6 @@ Fingerprint = Annotated[str, BeforeValidator(fingerprint)]
 SubjectName = Annotated[str, BeforeValidator(subject_name)]
 Name = Annotated[str, BeforeValidator(name)]
 Topic = Annotated[str, BeforeValidator(topic)]
+DayHours = Annotated[tuple[tuple[int, int], ...], BeforeValidator(day_hours)]
 ClientId = Annotated[str, BeforeValidator(client_id)]
 FilePath = Annotated[Path, BeforeValidator(_path), AfterValidator(_absolute)]

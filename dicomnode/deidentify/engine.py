@@ -6,7 +6,7 @@ from dicomnode.deidentify import syntaxes
 from dicomnode.deidentify.cleaned import Cleaned, clean_whole
 from dicomnode.deidentify.encoded import Element
 from dicomnode.deidentify.plan import Plan
-from dicomnode.deidentify.pseudonyms import Pseudonyms
+from dicomnode.deidentify.pseudonyms import Pseudonyms, Table
 from dicomnode.deidentify.series import Series
 from dicomnode.deidentify.stream import CleanStream, Limits
 from dicomnode.deidentify.subject import read_originals
@@ -18,9 +18,10 @@ from dicomnode.model import Buffer, Doubt, Reason, Received
 class Deidentifier:
     """The same input under the same plan and keys gives the same output, always."""
 
-    def __init__(self, plan: Plan, keys: ProjectKeys) -> None:
+    def __init__(self, plan: Plan, keys: ProjectKeys, table: Table | None = None, *, known_only: bool = False) -> None:
+        """Pseudonyms come from the `table` where it has them; with `known_only` other patients are a doubt."""
         self.plan = plan
-        self.pseudonyms = Pseudonyms(keys.pseudonym, plan.templates)
+        self.pseudonyms = Pseudonyms(keys.pseudonym, plan.templates, table, known_only=known_only)
         self._keys = keys
         self._series = Series()
 

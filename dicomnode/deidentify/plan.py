@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.deidentify import suspicious
+from dicomnode.deidentify.protocol_series import ProtocolSeries
 from dicomnode.deidentify.standard.replacements import code_items
 from dicomnode.deidentify.suspicious import SuspiciousPixels
 
@@ -233,6 +234,8 @@ class Plan:
     """None unless descriptors are cleaned."""
     pixels: SuspiciousPixels = field(default_factory=suspicious.default, repr=False)
     """Which instances are withheld for what their pixels may show."""
+    protocol_series: ProtocolSeries = field(default_factory=ProtocolSeries, repr=False)
+    """Which series never leave."""
     makes: bool = False
     """Whether the rules make values of their own."""
     adds: tuple[tuple[int, Made], ...] = ()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from dicomnode.deidentify.values import is_well_known_uid
 from dicomnode.keys import base32, keyed_digest
+from dicomnode.model import Doubt, Reason
 
 if TYPE_CHECKING:
     from dicomnode.deidentify.plan import Shift
@@ -43,10 +44,32 @@ DEFAULT_LENGTH = 10
 """The characters of {hash} without a number: 50 bits."""
 
 
-class Pseudonyms:
-    """The pseudonyms of one project; `key` is `ProjectKeys.pseudonym`, `templates` come from the plan."""
+class Table(Protocol):
+    """Pseudonyms that somebody else has given."""
 
-    def __init__(self, key: bytes, templates: Mapping[str, str]) -> None:
+    def find(self, attribute: str, original: str, study: str = "") -> str | None:
+        """The pseudonym of a value of an attribute (a keyword, or UID), in a study (its original UID); or None."""
+
+
+GIVEN = {
+    "patient_id": "PatientID",
+    "patient_name": "PatientName",
+    "accession": "AccessionNumber",
+    "study_id": "StudyID",
+}
+
+
+class Pseudonyms:
+    """The pseudonyms of one project; `key` is `ProjectKeys.pseudonym`, `templates` come from the plan.
+
+    What a `table` has is taken from it. With `known_only` a patient that is not in it is a doubt.
+    """
+
+    def __init__(
+        self, key: bytes, templates: Mapping[str, str], table: Table | None = None, *, known_only: bool = False
+    ) -> None:
+        self._table = table
+        self._known_only = known_only
         self._key = key
         self._templates = dict(templates)
         self._uids: dict[str, str] = {}
@@ -57,7 +80,7 @@ class Pseudonyms:
         value = original.strip(PADDING)
         known = self._uids.get(value)
         if known is None:
-            known = value if not value or is_well_known_uid(value) else self._new_uid(value)
+            known = value if not value or is_well_known_uid(value) else self._given_uid(value) or self._new_uid(value)
             if len(self._uids) >= CACHED:
                 self._uids.clear()
             self._uids[value] = known
@@ -88,11 +111,26 @@ class Pseudonyms:
         """The hash of a value of an attribute (52 characters); the same in every instance of the project."""
         return self._hash(f"value of {tag:08x}", value)
 
-    def render(self, attribute: str, original: str, patient_hash: str) -> str:
+    def check_patient(self, patient_id: str, study_uid: str) -> None:
+        """Raises Doubt(UNKNOWN_PATIENT) where only patients of the table may pass and this is none."""
+        if self._known_only and self._given("patient_id", patient_id, study_uid) is None:
+            raise Doubt(Reason.UNKNOWN_PATIENT, "(0010,0020)")
+
+    def _given(self, attribute: str, original: str, study_uid: str) -> str | None:
+        value = original.strip(PADDING)
+        return self._table.find(GIVEN[attribute], value, study_uid) if self._table is not None and value else None
+
+    def _given_uid(self, value: str) -> str | None:
+        return None if self._table is None else self._table.find("UID", value)
+
+    def render(self, attribute: str, original: str, patient_hash: str, study_uid: str = "") -> str:
         """The value to write for a templated attribute (patient_id, patient_name, accession, study_id).
 
         Accession number and study ID are keyed by themselves; empty ones stay empty.
         """
+        given = self._given(attribute, original, study_uid)
+        if given is not None:
+            return given
         template = self._templates[attribute]
         if attribute in ("patient_id", "patient_name"):
             return _fill(template, patient_hash)

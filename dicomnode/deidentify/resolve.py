@@ -16,6 +16,7 @@ from dicomnode.deidentify.acceptance import Acceptance
 from dicomnode.deidentify.content import CODES
 from dicomnode.deidentify.exceptions import Exceptions, Treat
 from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
+from dicomnode.deidentify.protocol_series import ProtocolSeries
 from dicomnode.deidentify.standard import dictionary, replacements, tables
 from dicomnode.deidentify.standard.types import Node, iod_of
 from dicomnode.deidentify.suspicious import SuspiciousPixels
@@ -68,6 +69,7 @@ class Choices:
     acceptance: Acceptance = field(default_factory=Acceptance)
     """Conditions on instances."""
     pixels: SuspiciousPixels = field(default_factory=suspicious.default)
+    protocol_series: ProtocolSeries = field(default_factory=ProtocolSeries)
     vocabulary: tuple[str, ...] = ()
     """Descriptions that stay as they are."""
     words: tuple[str, ...] = ()

@@ -58,6 +58,7 @@ def build(choices: Choices, name: str) -> Plan:
         refused=resolver.refuses,
         shift=choices.shift if claims.shifts(choices) else None,
         pixels=choices.pixels,
+        protocol_series=choices.protocol_series,
         cleaner=Cleaner(choices.vocabulary, choices.words) if cleans else None,
         safe=SafePrivate("uids" in choices.options, private, said.private) if private or said.private else None,
         makes=any(treat.action in MADE for treat in said.treats()),
@@ -81,6 +82,7 @@ def _digest(choices: Choices) -> str:
         "withhold": sorted(choices.withhold),
         "accept": sorted(choices.accept),
         "pixels": choices.pixels.said,
+        "protocol_series": choices.protocol_series.texts,
         "descriptors": [choices.vocabulary, choices.words] if "descriptors" in choices.options else None,
         "shift": [choices.shift.unit, choices.shift.most] if "modified" in choices.options else None,
     }

@@ -24,6 +24,7 @@ SAID = {
     "withhold_if": "conditions of which any one withholds the instance",
     "aggregate": "what is withheld with an instance that fails a condition",
     "suspicious_pixels": "pictures that may show who the patient is",
+    "protocol_series": "texts in a Series Description that withhold the series: patient protocols, saved screens",
     "descriptors": "descriptions and words that stay, with clean_descriptors or the action clean",
 }
 ARGUMENTS: dict[str, Schema] = {
@@ -76,6 +77,7 @@ def _section(key: str) -> Schema:
                 "rules": {"type": "object", "additionalProperties": _pixel_rule(condition)},
             }
         ),
+        "protocol_series": _list({"type": "string", "minLength": 3}),
         "descriptors": _object({"vocabulary": _list(TEXT), "words": _list(TEXT)}),
     }
     return found[key]

@@ -14,6 +14,8 @@ from dicomnode.deidentify.acceptance import Acceptance, read_accept_if, read_agg
 from dicomnode.deidentify.descriptors import phrase
 from dicomnode.deidentify.exceptions import Exceptions, Line
 from dicomnode.deidentify.plan import Action, Shift
+from dicomnode.deidentify.protocol_series import ProtocolSeries
+from dicomnode.deidentify.protocol_series import read as read_protocol_series
 from dicomnode.deidentify.pseudonyms import DEFAULT_TEMPLATE, TEMPLATE_LIMITS, check_template
 from dicomnode.deidentify.reading import Document, Missing, Node, nearest
 from dicomnode.deidentify.resolve import TEMPLATED, Choices
@@ -32,6 +34,7 @@ KEYS = (
     "withhold_if",
     "aggregate",
     "suspicious_pixels",
+    "protocol_series",
     "descriptors",
 )
 DESCRIPTORS = "clean_descriptors"
@@ -97,8 +100,15 @@ def _choices(pages: list[Page]) -> Choices:
         accept=_classes(pages, "accept", frozenset(tables.withheld_classes())),
         acceptance=_acceptance(pages),
         pixels=_pixels(pages),
+        protocol_series=_protocol_series(pages),
         **_descriptors(pages, options, lines),
     )
+
+
+def _protocol_series(pages: list[Page]) -> ProtocolSeries:
+    """The last list counts."""
+    said = [page for page in pages if "protocol_series" in page.keys]
+    return read_protocol_series(said[-1].document, said[-1].keys["protocol_series"]) if said else ProtocolSeries()
 
 
 def _pages(document: Document, path: Path, inside: tuple[Path, ...]) -> list[Page]:

@@ -10,13 +10,14 @@ from dicomnode.deidentify.encoded import Element, place
 from dicomnode.deidentify.level import NO_STEPS
 from dicomnode.deidentify.pixels import find, text_of, value_of
 from dicomnode.deidentify.plan import Action, Plan, Steps
+from dicomnode.deidentify.protocol_series import SERIES_DESCRIPTION
 from dicomnode.deidentify.pseudonyms import Pseudonyms
 from dicomnode.deidentify.terms import MODALITIES
 from dicomnode.model import Buffer, Doubt, Originals, Reason, Received
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 CHARACTER_SET, MODALITY, PATIENT_ID = 0x00080005, 0x00080060, 0x00100020
-DECIDING = frozenset([SOP_CLASS, STUDY, SERIES, CHARACTER_SET, MODALITY, PATIENT_ID])
+DECIDING = frozenset([SOP_CLASS, STUDY, SERIES, CHARACTER_SET, MODALITY, PATIENT_ID, SERIES_DESCRIPTION])
 """The attributes on which, beside the SOP Instance UID, a subject hangs."""
 
 
@@ -48,6 +49,7 @@ def identify(
     _compare(SOP_INSTANCE, instance, received.sop_uid)
     if plan.refuses(sop_class):
         raise Doubt(Reason.SOP_CLASS, place((SOP_CLASS,)))
+    plan.protocol_series.judge(data, elements)
     steps = plan.for_class(sop_class)
     sent = [
         _sent_uid(steps, pseudonyms, elements, tag, uid)
@@ -55,6 +57,7 @@ def identify(
     ]
     character_set = value_of(data, elements, CHARACTER_SET) or b""
     patient_id = rewrite.text(value_of(data, elements, PATIENT_ID) or b"", "LO", character_set, (PATIENT_ID,))
+    pseudonyms.check_patient(patient_id, study)
     patient_hash = pseudonyms.patient(patient_id, study)
     days = 0
     if plan.shift is not None:
@@ -67,7 +70,7 @@ def identify(
         study_uid=sent[0],
         series_uid=sent[1],
         sop_uid=sent[2],
-        patient=patient_id if kept else pseudonyms.render("patient_id", patient_id, patient_hash),
+        patient=patient_id if kept else pseudonyms.render("patient_id", patient_id, patient_hash, study),
         patient_hash=patient_hash,
         days=days,
         modality=_sent_modality(steps, data, elements),

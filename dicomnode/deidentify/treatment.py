@@ -374,7 +374,7 @@ class Treatment:
         digest = self.subject.patient_hash
         if step.attribute == "patient_id":
             digest = self._pseudonyms.patient(original, self.subject.originals.study_uid)
-        sent = self._pseudonyms.render(step.attribute, original, digest)
+        sent = self._pseudonyms.render(step.attribute, original, digest, self.subject.originals.study_uid)
         if self.plan.given:
             self.gate.keep[vr](sent.encode("ascii"))
         self._enter(step, original, sent)

@@ -44,6 +44,17 @@ class Found:
 
 
 @dataclass(frozen=True)
+class FoundStudy:
+    """A study that matches what was asked for; identified. `modalities` as told, joined; empty where not told."""
+
+    uid: str
+    accession: str
+    patient: str
+    date: str
+    modalities: str
+
+
+@dataclass(frozen=True)
 class Moved:
     """A C-MOVE response (PS3.4 C.4.2): status, sub-operation counts where told, and words for people."""
 
@@ -78,6 +89,48 @@ def find_study(peer: Peer, calling: str, study_uid: str, *, silence: float = SIL
         return None
     count = _count(matches[0], "NumberOfStudyRelatedInstances")
     return Found(study_uid, modality=_text(matches[0], "ModalitiesInStudy"), count=count)
+
+
+def find_studies(
+    peer: Peer, calling: str, *, accession: str = "", patient: str = "", dates: str = "", silence: float = SILENCE
+) -> list[FoundStudy]:
+    """The studies with all of these values, dates as YYYYMMDD or a range; each once. Some sources match loosely:
+    what comes with another value is left out.
+
+    Raises PeerUnreachable, PeerRejected, Transient- or PermanentError.
+    """
+    asked = {"AccessionNumber": accession, "PatientID": patient}
+    told = dict.fromkeys(("ModalitiesInStudy", "NumberOfStudyRelatedInstances"), "")
+    with Session(peer, calling, [FIND], silence) as session:
+        try:
+            matches = list(_find(session, _keys("STUDY", "", StudyDate=dates, **asked, **told)))
+        except _CannotAnswer as error:
+            raise PermanentError(
+                f"{peer.name} cannot answer C-FIND: {error}", "have it allow study root C-FIND"
+            ) from None
+    found = [_study(match) for match in matches]
+    fit = (s for s in found if s.uid and (not accession or s.accession == accession))
+    return list({s.uid: s for s in fit if not patient or s.patient == patient}.values())
+
+
+def _study(match: Dataset) -> FoundStudy:
+    return FoundStudy(
+        _text(match, "StudyInstanceUID").strip(),
+        _text(match, "AccessionNumber").strip(),
+        _text(match, "PatientID").strip(),
+        _text(match, "StudyDate").strip(),
+        _text(match, "ModalitiesInStudy"),
+    )
+
+
+def find_modalities(peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE) -> frozenset[str]:
+    """The modalities of a study's series; none where the source does not tell. Raises as find_study."""
+    with Session(peer, calling, [FIND], silence) as session:
+        try:
+            matches = list(_find(session, _keys("SERIES", study_uid, SeriesInstanceUID="", Modality="")))
+        except _CannotAnswer:
+            return frozenset()
+    return frozenset(_text(match, "Modality").strip().upper() for match in matches) - {""}
 
 
 def find_instances(peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE) -> list[Found] | None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
 from dicomnode.model import JUDGED, IdentityEntry
-from dicomnode.store import schema
+from dicomnode.store import schema, views
 from dicomnode.store.database import open_database, plain
+from dicomnode.store.jobs import Jobs
+from dicomnode.store.mappings import Mappings
 from dicomnode.store.rows import Insert
 from dicomnode.store.writer import Operation, Writer
 
@@ -29,26 +31,7 @@ _entries = Insert(
     ("project", "attribute", "original", "cleaned", "study_key", "first_at"),
     "ON CONFLICT (cleaned, attribute, project, original) DO NOTHING",
 )
-_requests = Insert(
-    "request",
-    ("project", "kind", "value", "study_key", "state", "at"),
-    "ON CONFLICT (project, kind, value) DO UPDATE "
-    "SET study_key = excluded.study_key, state = excluded.state, at = excluded.at",
-)
-
 Place = tuple[str, str, str]  # project, attribute, cleaned value
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What somebody asked for; `value` identifies. `kind` is study, accession or patient."""
-
-    project: str
-    kind: str
-    value: str
-    study_key: str
-    state: str
-    at: float
 
 
 class IdentityBook:
@@ -59,10 +42,13 @@ class IdentityBook:
         self._engine = open_database(path, "identity", schema.IDENTITY_HEAD, HINT, create=create)
         self._lock = threading.Lock()
         self._remembered: dict[Place, str] = {}
+        self._shown: set[str] = set()  # attributes that have a view
         self._waiting: dict[Place, str] = {}
         self._written: Future[None] = Future()
         self._written.set_result(None)
         self._writer = Writer(self._engine, _apply, self._committed, "identity book")
+        self.jobs = Jobs(self._all, self._writer)
+        self.mappings = Mappings(self._all, self._writer, self._engine)
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> IdentityBook:
@@ -104,6 +90,9 @@ class IdentityBook:
                     if entry.attribute != JUDGED:  # long, and one for each instance
                         self._remember(place, entry.original)
                     self._waiting.setdefault(place, entry.original)
+                    if entry.attribute not in self._shown and entry.attribute != JUDGED:
+                        self._shown.add(entry.attribute)
+                        self._writer.put(_show, (entry.attribute,))
                     row = (project, entry.attribute, entry.original, entry.cleaned, study_key, time.time())
                     self._written = self._writer.put(_enter, row)
             return self._written
@@ -137,12 +126,12 @@ class IdentityBook:
         )
         return str(found[0][0]) if found else waiting
 
-    def original(self, cleaned: str) -> list[tuple[str, IdentityEntry]]:
-        """Project and entry for every original of a cleaned value."""
+    def originals(self, cleaned: str) -> list[tuple[str, str, IdentityEntry]]:
+        """Project, study key and entry for every original of a cleaned value."""
         table = schema.entry.c
         named = (table.cleaned == cleaned, table.attribute != JUDGED)
         rows = self._all(select(schema.entry).where(*named).order_by(table.id))
-        return [(row.project, IdentityEntry(row.attribute, row.original, row.cleaned)) for row in rows]
+        return [(row.project, row.study_key, IdentityEntry(row.attribute, row.original, row.cleaned)) for row in rows]
 
     def judged(self, project: str, study_key: str) -> list[str]:
         """What the rules' conditions said last of each instance of a study, as JSON."""
@@ -150,20 +139,6 @@ class IdentityBook:
         of_study = (table.project == project, table.study_key == study_key, table.attribute == JUDGED)
         rows = self._all(select(table.cleaned, table.original).where(*of_study).order_by(table.id))
         return list(dict(map(tuple, rows)).values())
-
-    def put_request(self, project: str, kind: str, value: str, study_key: str, state: str, at: float) -> Future[None]:
-        """Enter or change a request."""
-        return self._writer.put(_request, (project, kind, value, study_key, state, at), urgent=True)
-
-    def requests(self, project: str | None = None, states: Iterable[str] | None = None) -> list[Request]:
-        """Requests in the order in which they were first made."""
-        table = schema.request.c
-        statement = select(table.project, table.kind, table.value, table.study_key, table.state, table.at)
-        if project is not None:
-            statement = statement.where(table.project == project)
-        if states is not None:
-            statement = statement.where(table.state.in_(list(states)))
-        return [Request(**row._mapping) for row in self._all(statement.order_by(table.id))]
 
     def _all(self, statement: Executable) -> Sequence[Row[Any]]:
         try:
@@ -177,8 +152,9 @@ def _enter(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     _entries.into(connection, rows)
 
 
-def _request(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    _requests.into(connection, list({row[:3]: row for row in rows}.values()))
+def _show(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    for (attribute,) in rows:
+        views.create(connection, attribute)
 
 
 def _set_whole(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -186,7 +162,5 @@ def _set_whole(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _apply(connection: Connection, operations: Sequence[Operation]) -> None:
-    for kind in (_enter, _request, _set_whole):
-        rows = [row for what, row in operations if what is kind]
-        if rows:
-            kind(connection, rows)
+    for kind, group in groupby(operations, key=lambda operation: operation[0]):
+        kind(connection, [row for _, row in group])

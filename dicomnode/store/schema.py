@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, text
 
 JOURNAL_HEAD = "0004"
-IDENTITY_HEAD = "0001"
+IDENTITY_HEAD = "0003"
 
 journal = MetaData()
 identity = MetaData()
@@ -164,16 +164,81 @@ entry = Table(
     UniqueConstraint("cleaned", "attribute", "project", "original", name="identity_by_cleaned"),
 )
 
-# What was asked for: `kind` is study, accession or patient, `value` as the user gave it.
-request = Table(
-    "request",
+# Pseudonyms that somebody else has given; in one study (its original UID) where `study` is not empty.
+mapping = Table(
+    "mapping",
     identity,
     Column("id", Integer, primary_key=True),
     _text("project"),
+    _text("attribute"),
+    _text("original"),
+    _text("study"),
+    _text("cleaned"),
+    UniqueConstraint("project", "attribute", "original", "study", name="mapping_by_original"),
+)
+
+# What somebody asked for with one command; its studies are its jobs. Those of a `run` wait while they are `held`.
+retrieval = Table(
+    "retrieval",
+    identity,
+    Column("id", Integer, primary_key=True),
+    _text("project"),
+    _text("source"),
+    _text("state"),
+    Column("priority", Integer, nullable=False),
+    _text("modalities"),
+    Column("most", Integer, nullable=False),
+    Column("any_time", Boolean, nullable=False),
+    _text("run"),
+    Column("held", Boolean, nullable=False),
+    _text("user"),
+    Column("at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+# `kind` is study, accession or patient, `value` as it was asked for; one that is no study is replaced by its studies.
+job = Table(
+    "job",
+    identity,
+    Column("id", Integer, primary_key=True),
+    Column("retrieval", Integer, nullable=False),
     _text("kind"),
     _text("value"),
+    _text("patient"),
+    _text("since"),
+    _text("until"),
     _text("study_key"),
+    _text("name"),
     _text("state"),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("expected", Integer),
+    Column("here", Integer),
+    _text("error"),
+    Column("ended_at", Float),
+    UniqueConstraint("retrieval", "kind", "value", "patient", "since", "until", name="job_by_value"),
+    Index("job_next", "retrieval", "state", "next_at", "id"),
+    Index("job_by_study", "study_key"),
+    Index("job_by_end", "retrieval", "ended_at"),
+)
+
+# What reviewers said of a study of a run; the comment identifies.
+review = Table(
+    "review",
+    identity,
+    Column("id", Integer, primary_key=True),
+    Column("retrieval", Integer, nullable=False),
+    _text("name"),
+    Column("protocol", Boolean, nullable=False),
+    _text("comment"),
+    Index("review_by_study", "retrieval", "name"),
+)
+
+# Whether what a source is told to move to us has come here: `place` is both sides with their addresses.
+arrival = Table(
+    "arrival",
+    identity,
+    _text("place", primary_key=True),
+    Column("ok", Boolean, nullable=False),
     Column("at", Float, nullable=False),
-    UniqueConstraint("project", "kind", "value", name="request_by_value"),
 )

@@ -117,7 +117,7 @@ def test_it_is_a_module_too() -> None:
     [
         (["foward"], "dicomnode: No such command 'foward'"),
         (["studies", "--jsn"], "dicomnode: No such option '--jsn'"),
-        (["retrieve", "--config", "CONFIG"], "dicomnode: Missing option '--study'"),
+        (["retrieve", "--config", "CONFIG"], "dicomnode: nothing is asked for: --study"),
         (["retrieve", "--study", "1.2.x", "--config", "CONFIG"], "dicomnode: study 1 is not a UID"),
         (["retrieve", "--study", "1." * 40 + "1", "--config", "CONFIG"], "dicomnode: study 1 is not a UID"),
         (["studies", "--config", "gone.yaml"], "dicomnode: gone.yaml: no such file; name the configuration"),

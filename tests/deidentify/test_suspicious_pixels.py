@@ -120,7 +120,7 @@ SUSPECTED = {
     "a protocol page": ("dose-sheet", {"ImageType": ["DERIVED", "SECONDARY", "OTHER", "CT_SOM5 PROT"]}),
     "dose information": ("dose-sheet", {"ImageType": ["DERIVED", "SECONDARY", "DOSE_INFO"]}),
     "a dose report by its name": ("dose-sheet", {"SeriesDescription": "Dose Report"}),
-    "a patient protocol by its name": ("dose-sheet", {"SeriesDescription": "Patient Protocol"}),
+    "a patient protocol by its name": ("dose-sheet", {"SeriesDescription": "Patienten Protokoll"}),
     "colour": ("colour", {"PhotometricInterpretation": "RGB", "BurnedInAnnotation": None}),
     "an X-ray made of X-rays": (
         "derived-capture",

@@ -12,6 +12,7 @@ import images
 import synthetic
 
 from dicomnode import config
+from dicomnode.control import Own
 from dicomnode.dimse.sender import Sender
 from dicomnode.errors import PeerUnreachable
 from dicomnode.model import Peer
@@ -149,3 +150,14 @@ def four(study: int) -> dict[str, list[bytes]]:
         data_set.PixelData = data_set.PixelData[:-512]
     written = [images.written(data_set) for data_set in (small, large, cut, cut_large)]
     return {"clean": written[:2], "bad": written[2:]}
+
+
+async def asked(node: Node, studies: list[str], report: Callable[[dict[str, object]], None], **told: Any) -> int:
+    """`dicomnode retrieve` of these studies, as the node carries it out; its exit code."""
+    number: list[dict[str, Any]] = []
+    lines = [["study", uid, "", "", ""] for uid in studies]
+    options = {"priority": 0, "modalities": "", "most": 0, "any_time": False} | told
+    request = {"command": "retrieve", "do": "enter", "lines": lines, "last": True, **options}
+    assert await node.command(request, Own(number.append)) == 0
+    follow: dict[str, object] = {"command": "retrieve", "do": "follow", "retrieval": number[0]["retrieval"]}
+    return await node.command(follow, Own(report))

@@ -15,13 +15,14 @@ from typing import Any
 
 import images
 import synthetic
-from machine import Machine, four
+from machine import Machine, asked, four
 from powercut import Recorder
 
 from dicomnode.intake import Intake
 from dicomnode.large import LargeInstance
 from dicomnode.model import Instance, Location, Received, Withheld
 from dicomnode.retrieve import Retriever
+from dicomnode.route import Route
 
 KEEP = "min_free: 1MiB, keep: segments"
 
@@ -109,12 +110,15 @@ async def test_a_request_is_durable_before_anything_is_asked(tmp_path: Path, mac
 
     async def fetch(self: Retriever, request: Any, report: Any) -> bool:
         book = sqlite3.connect(node.storage / "identity.db")
-        seen.extend(book.execute("SELECT value, state FROM request"))
+        seen.extend(book.execute("SELECT value, state FROM job"))
         book.close()
         return False
 
+    async def ensure(*_: Any) -> None:
+        """The source is not there."""
+
     monkeypatch.setattr(Retriever, "fetch", fetch)
+    monkeypatch.setattr(Route, "ensure", ensure)
     wanted = [str(images.parse(next(synthetic.series(1, study))).StudyInstanceUID) for study in (1, 2)]
-    request: dict[str, object] = {"command": "retrieve", "studies": wanted}
-    assert await node.node.orders.retrieve(request, lambda document: None) == 1
-    assert seen == [(uid, "asked") for uid in wanted] * 2
+    assert await asked(node.node, wanted, lambda document: None) == 1
+    assert seen == [(wanted[0], "moving"), (wanted[1], "waiting"), (wanted[0], "incomplete"), (wanted[1], "moving")]

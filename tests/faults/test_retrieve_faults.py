@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 import images
 import pytest
 import synthetic
-from machine import Machine
+from machine import Machine, asked
 from peers.dcmtk import Storescp
 
 from dicomnode import retrieve
 from dicomnode.dimse import query
 from dicomnode.dimse.query import Found, Moved
-from dicomnode.retrieve import Request
+from dicomnode.retrieve import Report, Request, Retriever
+from dicomnode.route import Route
 from dicomnode.studies import Fact
 
 Making = Callable[..., Awaitable[Machine]]
@@ -29,13 +30,25 @@ async def _held(node: Machine) -> Request:
     return Request(way, node.node.settings.peers["staging"], synthetic.uid(1), 0)
 
 
-async def test_a_study_on_hold_is_the_end_and_no_success(machine: Making, storescp: Callable[..., Storescp]) -> None:
+async def test_a_study_on_hold_is_the_end_and_no_success(
+    machine: Making, storescp: Callable[..., Storescp], monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = await machine(research=storescp().port, quiet="20s")
     request, told = await _held(node), list[dict[str, object]]()
     await node.node._completion.decide(request.key, Fact.HOLD, "somebody")
-    async with asyncio.timeout(3):
-        assert await node.node.orders._follow(request, told.append) is False
-    assert [each["state"] for each in told] == ["on-hold"]
+
+    async def fetch(self: Retriever, request: Request, report: Report) -> bool:
+        report({"event": "study-arrived", "expected": 1, "here": 1})
+        return True
+
+    async def ensure(*_: object) -> None:
+        """The source is not there."""
+
+    monkeypatch.setattr(Retriever, "fetch", fetch)
+    monkeypatch.setattr(Route, "ensure", ensure)
+    async with asyncio.timeout(5):
+        assert await asked(node.node, [request.uid], told.append) == 1
+    assert [each["state"] for each in told if each["event"] == "study"] == ["on-hold"]
 
 
 async def test_a_journal_that_does_not_keep_up_is_said(

@@ -110,5 +110,5 @@ def test_the_book_has_the_last_judgement_of_each_instance(tmp_path: Path) -> Non
     book.put("trial", [IdentityEntry("PatientID", "PID", "ANON"), IdentityEntry(JUDGED, "{}", "2.25.3")], "studyb")
     book.flush().result()
     assert book.judged("trial", "studya") == ['{"a": 2}', '{"b": 1}']
-    assert book.original("2.25.1") == [], "a judgement is no original"
+    assert book.originals("2.25.1") == [], "a judgement is no original"
     book.close()

@@ -11,7 +11,7 @@ import pytest
 from dicomnode.errors import StoreDamaged
 from dicomnode.model import IdentityEntry
 from dicomnode.store import identity
-from dicomnode.store.identity import IdentityBook, Request
+from dicomnode.store.identity import IdentityBook
 
 JANE = IdentityEntry("PatientID", "4711", "anon1")
 JOHN = IdentityEntry("PatientID", "4712", "anon2")
@@ -26,12 +26,16 @@ def book(tmp_path: Path) -> Iterator[IdentityBook]:
     opened.close()
 
 
+def _found(book: IdentityBook, cleaned: str) -> list[tuple[str, IdentityEntry]]:
+    return [(project, entry) for project, _, entry in book.originals(cleaned)]
+
+
 def test_entries_are_found_by_what_was_sent(book: IdentityBook) -> None:
     book.put("trial", [JANE, VISIT], "studya").result()
     book.put("other", [IdentityEntry("PatientID", "0815", "anon1")], "studyb").result()
-    assert book.original("anon1") == [("trial", JANE), ("other", IdentityEntry("PatientID", "0815", "anon1"))]
-    assert book.original("acc1") == [("trial", VISIT)]
-    assert book.original("4711") == []
+    assert _found(book, "anon1") == [("trial", JANE), ("other", IdentityEntry("PatientID", "0815", "anon1"))]
+    assert _found(book, "acc1") == [("trial", VISIT)]
+    assert _found(book, "4711") == []
 
 
 def test_owner_before_and_after_the_commit(book: IdentityBook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +56,7 @@ def test_the_first_owner_stays(book: IdentityBook) -> None:
     assert book.owner("trial", "PatientID", "anon1") == "4711"
     book.flush().result()
     assert book.owner("trial", "PatientID", "anon1") == "4711"
-    assert len(book.original("anon1")) == 2
+    assert len(_found(book, "anon1")) == 2
 
 
 def test_an_entry_is_written_once(book: IdentityBook, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +68,7 @@ def test_an_entry_is_written_once(book: IdentityBook, monkeypatch: pytest.Monkey
     monkeypatch.setattr(identity, "MOST_REMEMBERED", 2)
     book.put("trial", [JOHN], "studyb")
     book.put("trial", [JANE], "studya").result()
-    assert len(book.original("anon1")) == 1
+    assert len(_found(book, "anon1")) == 1
 
 
 def test_the_book_answers_plain_sql(tmp_path: Path, book: IdentityBook) -> None:
@@ -75,17 +79,6 @@ def test_the_book_answers_plain_sql(tmp_path: Path, book: IdentityBook) -> None:
         for table, entry in (("patient", JOHN), ("accession_no", VISIT), ("studyuid", STUDY)):
             assert connection.execute(ask.format(table, entry.cleaned)).fetchall() == [(entry.original,)]
         assert connection.execute("select cleaned from patient where original = '4711'").fetchall() == [("anon1",)]
-
-
-def test_requests(book: IdentityBook) -> None:
-    book.put_request("trial", "study", "1.2.3", "studya", "open", 5.0)
-    book.put_request("trial", "study", "1.2.4", "studyb", "open", 6.0)
-    book.put_request("trial", "study", "1.2.3", "studya", "done", 7.0).result()
-    done = Request("trial", "study", "1.2.3", "studya", "done", 7.0)
-    still = Request("trial", "study", "1.2.4", "studyb", "open", 6.0)
-    assert book.requests() == [done, still]
-    assert book.requests("trial", ["open"]) == [still]
-    assert book.requests("other") == []
 
 
 def test_a_damaged_book_is_named(tmp_path: Path) -> None:

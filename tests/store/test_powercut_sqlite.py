@@ -18,6 +18,7 @@ from kept import instance, location, withheld
 from dicomnode.model import Event, Fate, IdentityEntry
 from dicomnode.store import database
 from dicomnode.store.identity import IdentityBook
+from dicomnode.store.jobs import Line
 from dicomnode.store.journal import Journal
 
 SECTOR = 512
@@ -88,14 +89,15 @@ def book_of(path: Path, cuts: Cuts | None) -> Facts:
         for number in range(60):
             entries = [IdentityEntry("PatientID", f"{number}-{n}", f"cleaned-{number}-{n}") for n in range(20)]
             book.put("trial", entries, "studya")
-            book.put_request("trial", "study", f"1.2.{number}", "studya", "asked", 1.0).result()
+            retrieval = book.jobs.add("trial", "staging", "somebody")
+            book.jobs.enter(retrieval, [(Line("study", f"1.2.{number}"), "studya", "2.25.1")]).result()
             book.flush().result()
             facts |= {("identity", entry.original) for entry in entries} | {("request", f"1.2.{number}")}
             cuts.acknowledged(facts)
     found = sqlite3.connect(path)
     facts = {("identity", original) for (original,) in found.execute("SELECT original FROM identity")}
     found.close()
-    facts |= {("request", request.value) for request in book.requests()}
+    facts |= {("request", job.value) for job, _ in book.jobs.of_study("studya")}
     book.close()
     return facts
 

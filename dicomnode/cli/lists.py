@@ -1,0 +1,140 @@
+"""Lists of what is to be fetched: command options, text files, CSV files. A wrong line is named by its number alone.
+
+Values identify, so no message quotes one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+
+import click
+
+from dicomnode.store.jobs import Line
+
+LONGEST = 64
+_uid = re.compile(r"[0-9]+(\.[0-9]+)*")
+_forbidden = set("*?\\")  # a C-FIND would match more than what is written
+_COLUMNS = {
+    "study": ("study", "studyuid", "studyinstanceuid", "originalstudyuid", "uid"),
+    "accession": ("accession", "accessionno", "accessionnumber"),
+    "patient": ("patient", "patientid"),
+    "day": ("day", "date", "studydate"),
+    "since": ("since", "from", "datefrom"),
+    "until": ("until", "to", "dateto"),
+}
+
+
+def options(
+    studies: Sequence[str], accessions: Sequence[str], patients: Sequence[str], dates: str | None
+) -> Iterator[Line]:
+    """What the command line names; `-` among the studies reads standard input."""
+    since, until = span(dates, "--date") if dates else ("", "")
+    words = [word for each in studies for word in (sys.stdin.read().split() if each == "-" else [each])]
+    for number, word in enumerate(words, 1):
+        yield study(word, f"study {number}")
+    for number, word in enumerate(accessions, 1):
+        yield Line("accession", _value(word, f"accession number {number}"), "", since, until)
+    for number, word in enumerate(patients, 1):
+        yield Line("patient", _value(word, f"patient {number}"), "", since, until)
+
+
+def study(word: str, which: str) -> Line:
+    """A Study Instance UID as a line; `which` says which one is wrong."""
+    if len(word) > LONGEST or not _uid.fullmatch(word):
+        raise click.UsageError(f"{which} is not a UID: up to 64 digits and dots")
+    return Line("study", word)
+
+
+def _value(word: str, which: str) -> str:
+    text = word.strip()
+    if not text or len(text) > LONGEST or not text.isprintable() or _forbidden & set(text):
+        raise click.UsageError(f"{which} must have 1 to 64 characters, none of them * ? or \\")
+    return text
+
+
+def span(text: str, which: str) -> tuple[str, str]:
+    """A day or days as YYYYMMDD or YYYY-MM-DD, FROM..TO or FROM- or -TO, as first and last day; either may be open."""
+    days = re.sub(r"(\d{4})-(\d\d)-(\d\d)", r"\1\2\3", text.strip()).replace("..", "-")
+    first, dash, last = days.partition("-")
+    for day in filter(None, (first, last)):
+        if not re.fullmatch(r"\d{8}", day) or not _is_day(day):
+            raise click.UsageError(f"{which}: write days as 20240131, 2024-01-31, or 20240101-20240131")
+    if not first and not last:
+        raise click.UsageError(f"{which}: no day is named")
+    if first and last and first > last:
+        raise click.UsageError(f"{which}: the first day comes after the last")
+    return first, last if dash else first
+
+
+def _is_day(day: str) -> bool:
+    try:
+        date(int(day[:4]), int(day[4:6]), int(day[6:]))
+    except ValueError:
+        return False
+    return True
+
+
+def read(file: str) -> str:
+    """The text of a list file; `-` is standard input."""
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise click.UsageError(f"the list cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError("the list is no UTF-8 text") from None
+
+
+def lines(text: str) -> Iterator[Line]:
+    """The lines of a list: CSV with a heading, or words; one with two dots is a UID, else it is an accession number."""
+    rows = table(text)
+    if rows is not None:
+        for number, row in rows:
+            yield _line(row, f"line {number} of the list")
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in line.split("#")[0].split():
+            which = f"line {number} of the list"
+            yield study(word, which) if word.count(".") > 1 else Line("accession", _value(word, which))
+
+
+def table(text: str, columns: Mapping[str, tuple[str, ...]] = _COLUMNS) -> list[tuple[int, dict[str, str]]] | None:
+    """The rows of a CSV, each with its line number, by the names that we have for its columns; None: it is no CSV."""
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)
+    names = [_column(name, columns) for name in head.split(delimiter)]
+    if not any(names):
+        return None
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    next(reader)
+    return [
+        (reader.line_num, {name: cell.strip() for name, cell in zip(names, row, strict=False) if name})
+        for row in reader
+        if any(cell.strip() for cell in row)
+    ]
+
+
+def _column(name: str, columns: Mapping[str, tuple[str, ...]]) -> str:
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    return next((ours for ours, theirs in columns.items() if plain in theirs), "")
+
+
+def _line(row: dict[str, str], which: str) -> Line:
+    """A row of a CSV: the study where one is named, else the accession number, else the patient."""
+    if row.get("study"):
+        return study(row["study"], which)
+    since, until = span(row["day"], which) if row.get("day") else ("", "")
+    since = span(row["since"], which)[0] if row.get("since") else since
+    until = span(row["until"], which)[1] if row.get("until") else until
+    patient = _value(row["patient"], which) if row.get("patient") else ""
+    if row.get("accession"):
+        return Line("accession", _value(row["accession"], which), patient, since, until)
+    if not patient:
+        raise click.UsageError(f"{which} names no study, accession number or patient")
+    return Line("patient", patient, "", since, until)

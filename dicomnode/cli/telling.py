@@ -1,0 +1,165 @@
+"""Progress of a retrieval, as lines for people or as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+
+import click
+
+from dicomnode.cli.options import SHORT, counted
+
+MANY = 50  # of more studies than these only what is wrong is told one by one
+TELL_EVERY = 60.0  # seconds between lines of progress where they cannot be rewritten
+GOOD = ("study-found", "study-arrived", "study", "moving", "gap-fetched")
+
+
+class Telling:
+    """Turns the node's reports into lines; one line that is rewritten while a C-MOVE runs on a terminal."""
+
+    def __init__(self, count: int, as_json: bool) -> None:
+        self._count = count
+        self._as_json = as_json
+        self._ended: dict[object, str] = {}
+        self._rewritable = sys.stdout.isatty()
+        self._told_at = time.monotonic()
+
+    def entered(self, number: object) -> None:
+        """The request is kept; it has a number."""
+        if self._as_json:
+            click.echo(json.dumps({"event": "entered", "retrieval": number, "asked": self._count}))
+        elif self._count > 1:
+            click.echo(f"retrieval {number}: {self._count} asked for; dicomnode jobs tells how far it is")
+
+    def report(self, document: dict[str, object]) -> None:
+        """Tell one report."""
+        if self._as_json:
+            click.echo(json.dumps(document, default=str))
+            return
+        event = document.get("event")
+        if event == "study":
+            self._ended[document.get("number")] = str(document.get("state"))
+        if event == "progress":
+            self._progress(document)
+            return
+        if self._count > MANY and event in GOOD:
+            return
+        text = _text(document)
+        if text and event != "moving":
+            click.echo(f"\r\033[K{text}" if self._rewritable else text)
+        elif text and self._rewritable:
+            click.echo(f"\r\033[K{text}", nl=False)
+
+    def _progress(self, document: Mapping[str, object]) -> None:
+        if self._count == 1:
+            return
+        if self._rewritable:
+            click.echo(f"\r\033[K{progress(document)}", nl=False)
+        elif time.monotonic() - self._told_at > TELL_EVERY:
+            self._told_at = time.monotonic()
+            click.echo(progress(document))
+
+    def end(self, code: int) -> None:
+        """The verdict."""
+        if not self._as_json:
+            good = sum(state in ("forwarded", "confirmed") for state in self._ended.values())
+            count = max(self._count, len(self._ended))
+            click.echo(
+                f"{good} of {count} {'study' if count == 1 else 'studies'} delivered"
+                + ("" if code == 0 else "; see dicomnode studies and dicomnode jobs")
+            )
+
+
+def progress(document: Mapping[str, object]) -> str:
+    """How far a retrieval is, on one line: `document` is a store.jobs.Progress, as a mapping."""
+    told = document.get("states")
+    states: Mapping[str, int] = told if isinstance(told, Mapping) else {}
+    total = sum(count for state, count in states.items() if state != "resolved")
+    waiting = states.get("waiting", 0) + states.get("moving", 0)
+    text = f"{total - waiting} of {total} done, {document.get('here')} instances here"
+    rate, left = document.get("rate"), document.get("left")
+    if isinstance(rate, float) and rate and waiting:
+        text += f", {rate * 60:.1f} studies a minute"
+    if isinstance(left, float):
+        text += f", about {duration(left)} left"
+    return f"{text}; {document['why']}" if document.get("why") else text
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3.5 h, 2.1 days."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
+def _text(document: Mapping[str, object]) -> str:
+    event, number = document.get("event"), document.get("number", 0)
+    if event == "source-waits":
+        seconds = document.get("seconds")
+        again = (
+            f"tried again in {duration(seconds)}" if isinstance(seconds, float) else "nothing is fetched before that"
+        )
+        return f"{document.get('error')}; {again}"
+    if event == "retrieval-ended":
+        return ""
+    kind = "study" if document.get("study") or event != "job" else str(document.get("kind"))
+    who = f"{kind} {int(str(number)) + 1} ({str(document.get('study', ''))[:SHORT]})".replace(" ()", "")
+    what = _what(document)
+    return f"{who}: {what}" if what else ""
+
+
+def _what(document: Mapping[str, object]) -> str:
+    match document.get("event"):
+        case "study-found":
+            expected = document.get("expected")
+            return "at the source" if expected is None else f"{counted(expected, 'instance')} at the source"
+        case "moving":
+            return f"{counted(document.get('completed'), 'instance')} sent by the source"
+        case "move-ended":
+            return f"{document.get('source')} ended C-MOVE: {document.get('text')}; see dicomnode check and the log"
+        case "move-turned-away":
+            who = f"{document.get('calling')} at {document.get('address')} called {document.get('called')}"
+            return (
+                f"{who} meanwhile and was rejected: {document.get('why')}; correct peers.* here, or the AE title there"
+            )
+        case "move-unheard":
+            us, source = document.get("ae_title"), document.get("source")
+            return f"{source} did not call us; correct the host and port that it has for {us}, see dicomnode check"
+        case "gap-fetched":
+            return f"{counted(document.get('missing'), 'instance')} did not come, asked for again"
+        case "study-arrived":
+            expected = document.get("expected")
+            here = counted(document.get("here"), "instance")
+            return f"{here} here" if expected is None else f"{here} of {expected} here"
+        case "study-unknown":
+            return f"{document.get('source')} does not know it"
+        case "retrieve-failed":
+            return ""  # what comes of it is told with the job
+        case "study":
+            withheld = f", {document['withheld']} withheld" if document.get("withheld") else ""
+            evidence = f" ({document['evidence']})" if document.get("evidence") else ""
+            return f"{document.get('state')}, {document.get('stored')} stored{withheld}{evidence}"
+        case "job":
+            return _job(document)
+        case event:
+            return str(event)
+
+
+def _job(document: Mapping[str, object]) -> str:
+    """What came of a job, where nothing else has said so."""
+    match document.get("state"):
+        case "resolved":
+            return f"{document.get('expected')} found"
+        case "unknown" if document.get("kind") == "study":
+            return ""
+        case "arrived" | "incomplete":
+            return ""
+        case "waiting":
+            return f"put off: {document.get('error')}" if document.get("attempts") else ""
+        case "failed":
+            return f"not retrieved: {document.get('error')}"
+        case state:
+            return f"{state}: {document.get('error')}" if document.get("error") else str(state)

@@ -1,0 +1,151 @@
+"""One batch of reviewed studies: retrieved, de-identified, handed to the site's hook, pushed; with an audit trail.
+
+Each step leaves a file; a run that stopped goes on with the first step that has left none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO, cast
+
+from dicomnode import hooks
+from dicomnode.config import Settings
+from dicomnode.errors import DicomnodeError, PermanentError
+from dicomnode.hooks import HookFailed
+from dicomnode.model import Study
+from dicomnode.retrieve import Report
+from dicomnode.running import Ask
+from dicomnode.runs import folder as files
+from dicomnode.runs import steps
+from dicomnode.runs.folder import Overview, RunFolder, minute
+from dicomnode.store.identity import IdentityBook
+from dicomnode.store.jobs import Job, Retrieval
+from dicomnode.store.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says of a run."""
+
+    push: bool = True
+    practice: bool = False
+    keep_clean: bool = False
+    show: Callable[[str], None] = print
+
+
+class Run:
+    """A run at work, on a node that `ask` gives commands to; what it needs to know it reads from the node's stores."""
+
+    def __init__(
+        self, settings: Settings, folder: RunFolder, ask: Ask, book: IdentityBook, journal: Journal, options: Options
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.options = options
+        self._ask = ask
+        self._book = book
+        self._journal = journal
+
+    def work(self) -> int:
+        """Do what is left to do; 0 when all of it was done. Raises DicomnodeError."""
+        with closing(Overview(self.folder)) as overview:
+            retrieval = self._book.jobs.of_run(str(self.folder.path))
+            if retrieval is None:
+                raise PermanentError("nothing was asked for in this run", "begin another: dicomnode run --list FILE")
+            try:
+                return self._steps(retrieval, overview)
+            except DicomnodeError as error:
+                overview.say(f"Stopped: {error.what}")
+                raise
+
+    def _steps(self, retrieval: Retrieval, overview: Overview) -> int:
+        if not self.folder.has(files.PULLED):
+            self._pull(retrieval, overview)
+        if not self.folder.has(files.ANONYMIZED):
+            steps.anonymized(self.folder, self._studies(retrieval), self._journal, self._quarantined)
+        if not self.folder.has(files.MISSING):
+            reviews = self._book.jobs.reviews(retrieval.id)
+            steps.protocol(self.folder, self._studies(retrieval), self._journal, reviews, overview)
+        if not self.folder.has(files.HOOKED):
+            self._hook(retrieval, overview)
+        if not self.options.push or self.options.practice:
+            return 0
+        if self.folder.has(files.DONE):
+            self.options.show("the newest run has ended; begin another with --list")
+            return 0
+        return self._push(retrieval, overview)
+
+    def _pull(self, retrieval: Retrieval, overview: Overview) -> None:
+        said: list[str] = []
+
+        def note(document: dict[str, object]) -> None:
+            line = steps.told(document)
+            if line:
+                said.append(line)
+                self.options.show(line)
+
+        if not self.folder.has(files.STUDIES):
+            raise PermanentError("this run was never set up", "begin another: dicomnode run --list FILE")
+        wanted = self.folder.lines(files.STUDIES)
+        self._command("run", do="keep", retrieval=retrieval.id, names=wanted)
+        if retrieval.state not in ("ended", "cancelled"):
+            self._command("retrieve", do="resume", retrieval=retrieval.id)
+        self._command("retrieve", note, do="follow", retrieval=retrieval.id)
+        ended = self._book.jobs.retrieval(retrieval.id)
+        if ended is None or ended.state != "ended":
+            raise PermanentError("not all studies could be asked for", "when the source answers: dicomnode run -r")
+        studies = self._studies(retrieval)
+        here = [study for _, study in studies if study is not None]
+        self.folder.write(files.PULLED, [*said, *steps.outcomes(studies)])
+        count = sum(study.stored + study.withheld for study in here)
+        overview.say(f"Received {count} files containing {len(here)} studies")
+
+    def _hook(self, retrieval: Retrieval, overview: Overview) -> None:
+        hook = self.settings.projects[retrieval.project].hooks
+        complete = [study for _, study in self._studies(retrieval) if study is not None and study.state in steps.READY]
+        if hook.run is None:
+            self.folder.write(files.HOOKED, ["no hook is named in the project"])
+            return
+        steps.export(self.folder, complete, self._journal, self.settings)
+        try:
+            stream = cast(TextIO, overview)
+            text = hooks.call_run(hook.run, self.folder.path, stream, self.options.practice, hook.timeout)
+        except HookFailed as error:
+            self._command("run", do="hook-failed", retrieval=retrieval.id, error=str(error))
+            raise
+        self.folder.write(files.HOOKED, [text])
+
+    def _push(self, retrieval: Retrieval, overview: Overview) -> int:
+        if self.options.keep_clean:
+            here = [study for _, study in self._studies(retrieval) if study is not None]
+            steps.export(self.folder, here, self._journal, self.settings)
+        self._command("run", do="release", retrieval=retrieval.id)
+        self._command("retrieve", do="follow", retrieval=retrieval.id)
+        studies = self._studies(retrieval)
+        self.folder.write(files.PUSHED, steps.deliveries(studies, self._journal))
+        pushed = {job.name for job, study in studies if study is not None and study.state in steps.PUSHED}
+        overview.say(f"Push completed at {minute()}")
+        overview.say(f"{len(pushed)} studies marked as pushed")
+        left = [name for name in self.folder.lines(files.STUDIES) if name not in pushed]
+        if left:
+            overview.say(f"{len(left)} studies were not pushed:\n {' '.join(left)}")
+        if not self.options.keep_clean:
+            self.folder.remove(files.TO_PRODUCTION)
+        if all(job.state != "incomplete" and (study is None or study.state in steps.OVER) for job, study in studies):
+            self.folder.write(files.DONE, [f"Pipeline completed at {minute()}"])
+        return 1 if left else 0
+
+    def _studies(self, retrieval: Retrieval) -> list[tuple[Job, Study | None]]:
+        """The jobs of the run that are still wanted, with their studies where something of them is here."""
+        jobs = [job for job in steps.pages(self._book.jobs, retrieval.id) if job.state != "cancelled"]
+        return [(job, self._journal.get_study(retrieval.project, job.study_key)) for job in jobs]
+
+    @property
+    def _quarantined(self) -> Path:
+        return self.settings.storage.directory / "quarantine"
+
+    def _command(self, command: str, report: Report = lambda _: None, **request: object) -> int:
+        return self._ask({"command": command, **request}, report)

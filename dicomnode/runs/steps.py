@@ -1,0 +1,119 @@
+"""What each step of a run finds out and writes down; studies are named by pseudonym."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dicomnode.config import Settings
+from dicomnode.model import Reason, Study, StudyState
+from dicomnode.outbox import Outbox
+from dicomnode.runs import folder as files
+from dicomnode.runs.folder import Overview, RunFolder
+from dicomnode.store.jobs import Job, Jobs, Review
+from dicomnode.store.journal import Journal
+
+READY = (StudyState.HELD, StudyState.PRACTICE)
+PUSHED = (StudyState.FORWARDED, StudyState.CONFIRMED)
+OVER = (*PUSHED, StudyState.WITHHELD, StudyState.CLOSED, StudyState.PRACTICE)
+
+Studies = Sequence[tuple[Job, Study | None]]
+
+
+def pages(jobs: Jobs, retrieval: int) -> Iterator[Job]:
+    """All jobs of a retrieval."""
+    after = 0
+    while page := jobs.jobs(retrieval, after):
+        yield from page
+        after = page[-1].id
+
+
+def told(document: Mapping[str, object]) -> str:
+    """A line about what happens while studies are fetched; empty where it is not worth one."""
+    match document.get("event"):
+        case "job":
+            what = f": {document['error']}" if document.get("error") else ""
+            return f"{document.get('name')} {document.get('state')}{what}"
+        case "move-ended" | "source-waits":
+            return f"{document.get('source')}: {document.get('text') or document.get('error')}"
+    return ""
+
+
+def outcomes(studies: Studies) -> Iterator[str]:
+    """What came of each study."""
+    for job, study in studies:
+        here = f"{study.stored + study.withheld} files" if study else "nothing"
+        evidence = f" ({study.evidence})" if study and study.evidence else ""
+        yield f"{job.name} {job.state}, {here} received{evidence}"
+
+
+def anonymized(folder: RunFolder, studies: Studies, journal: Journal, quarantine: Path) -> None:
+    """What was de-identified and what was withheld, and why; copies of the sealed originals."""
+    lines = []
+    for job, study in studies:
+        if study is None:
+            continue
+        lines.append(f"{job.name}: {study.stored} files de-identified, {study.withheld} withheld")
+        withheld = journal.withheld_list(study.project, study.study_key)
+        reasons = Counter(f"{each.reason} {each.where}".strip() for each in withheld)
+        lines += [f"\t{count} withheld: {reason}" for reason, count in sorted(reasons.items())]
+        for each in withheld:
+            _copy(folder, quarantine / each.project / f"{each.quarantine}.sealed", job.name)
+    folder.write(files.ANONYMIZED, lines)
+
+
+def _copy(folder: RunFolder, sealed: Path, study: str) -> None:
+    found = next(iter(sealed.parent.glob(f"{sealed.stem}.*")), None)
+    if found is not None:
+        target = folder.path / files.QUARANTINE / study
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.copy2(found, target / found.name)
+
+
+def protocol(
+    folder: RunFolder, studies: Studies, journal: Journal, reviews: Iterable[Review], overview: Overview
+) -> None:
+    """In which studies a protocol series was found, in which reviewers saw one, and where the two differ."""
+    found = {
+        job.name
+        for job, study in studies
+        if study is not None
+        and any(each.reason is Reason.PROTOCOL_SERIES for each in journal.withheld_list(study.project, study.study_key))
+    }
+    wanted = {job.name for job, _ in studies}
+    reviewed = {review.name for review in reviews if review.protocol} & wanted
+    missing = reviewed - found
+    overview.say(
+        f"{len(reviewed)} studies marked as having a protocol series, {len(found)} studies found with protocol series "
+        "during anonymization."
+    )
+    overview.say(
+        f"{len(missing)} studies marked as having a protocol series but not found, see 'missing_protocol_studies.txt'."
+    )
+    folder.write(files.REVIEWED, sorted(reviewed))
+    folder.write(files.FOUND, sorted(found))
+    folder.write(files.MISSING, sorted(missing))
+
+
+def export(folder: RunFolder, studies: Iterable[Study], journal: Journal, settings: Settings) -> None:
+    """Write the clean files to to_production/STUDY/SERIES/INSTANCE.dcm."""
+    outbox = Outbox(settings.storage.directory / "outbox", {})
+    for study in studies:
+        for instance, location in journal.instances(study.project, study.study_key):
+            place = folder.path / files.TO_PRODUCTION / instance.study_uid / instance.series_uid
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (place / f"{instance.sop_uid}.dcm").open("wb") as file:
+                file.writelines(outbox.pieces(location))
+
+
+def deliveries(studies: Studies, journal: Journal) -> Iterator[str]:
+    """What became of each study at each destination."""
+    for job, study in studies:
+        if study is None:
+            continue
+        yield f"{job.name} {study.state}"
+        for each in journal.deliveries(study.project, study_key=study.study_key):
+            error = f": {each.error}" if each.error else ""
+            yield f"\t{each.destination} {each.state}, {each.sent} sent, {each.failed} refused{error}"

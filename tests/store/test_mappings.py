@@ -1,0 +1,71 @@
+"""Given pseudonyms: found per study before any, entered once, contradictions named; and a view for each attribute."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicomnode.model import IdentityEntry
+from dicomnode.store.identity import IdentityBook
+from dicomnode.store.mappings import Mapping
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[IdentityBook]:
+    made = IdentityBook.open(tmp_path / "identity.db")
+    yield made
+    made.close()
+
+
+def test_a_pair_of_the_study_comes_before_one_for_any(book: IdentityBook) -> None:
+    pairs = [
+        Mapping("PatientID", "P", "first"),
+        Mapping("PatientID", "P", "second", "1.2"),
+        Mapping("UID", "1.2", "9.9"),
+    ]
+    book.mappings.enter("trial", pairs).result()
+    table = book.mappings.table("trial")
+    assert table.find("PatientID", "P") == "first"
+    assert table.find("PatientID", "P", "1.2") == "second"
+    assert table.find("PatientID", "P", "1.3") == "first"
+    assert table.find("UID", "1.2") == "9.9"
+    assert table.find("PatientID", "Q") is None
+    assert book.mappings.table("other").find("PatientID", "P") is None
+    assert (book.mappings.count("trial"), book.mappings.count("other")) == (3, 0)
+
+
+def test_what_has_its_pseudonym_keeps_it(book: IdentityBook) -> None:
+    book.mappings.enter("trial", [Mapping("PatientID", "P", "first")]).result()
+    book.mappings.enter("trial", [Mapping("PatientID", "P", "other")]).result()
+    assert book.mappings.table("trial").find("PatientID", "P") == "first"
+
+
+def test_contradictions_are_named_by_number(book: IdentityBook) -> None:
+    book.mappings.enter("trial", [Mapping("PatientID", "A", "a")]).result()
+    book.put("trial", [IdentityEntry("PatientID", "B", "b")], "study").result()
+    said = [
+        Mapping("PatientID", "A", "a"),
+        Mapping("PatientID", "A", "x"),
+        Mapping("PatientID", "B", "y"),
+        Mapping("PatientID", "C", "a"),
+        Mapping("PatientID", "D", "d"),
+        Mapping("PatientID", "E", "d"),
+    ]
+    assert book.mappings.conflicts("trial", said) == [1, 2, 3, 5]
+    assert book.mappings.conflicts("other", said[4:5]) == []
+
+
+def test_each_attribute_has_a_view(tmp_path: Path, book: IdentityBook) -> None:
+    entries = [IdentityEntry("PatientName", "Doe^J", "x"), IdentityEntry("InstitutionName", "Clinic", "y")]
+    book.put("trial", entries, "study").result()
+    with sqlite3.connect(tmp_path / "identity.db") as connection:
+        for view, cleaned, original in (
+            ("patientname", "x", "Doe^J"),
+            ("patientsname", "x", "Doe^J"),
+            ("institutionname", "y", "Clinic"),
+        ):
+            rows = connection.execute(f"SELECT original FROM {view} WHERE cleaned = '{cleaned}'").fetchall()
+            assert rows == [(original,)]
