@@ -84,7 +84,7 @@ class Route:
             key = (way.project, way.keys.journal_key("instance", listed[0].sop_uid))
             with self._expected.watch(key, keep=keep) as came:
                 moved = await self._move(way, source, study_uid, listed[0])
-                arrived = await self._comes(came)
+                arrived = came.is_set() if _nothing_moved(moved) else await self._comes(came)
         elif keep:
             study = (way.project, way.keys.journal_key("study", study_uid))
             before = self._open.last_arrival(study)
@@ -128,7 +128,7 @@ class Route:
             log.info("route-checked", source=source.name, called=way.ae_title)
         elif moved.status == UNKNOWN_DESTINATION:
             raise NotServed(f"{source.name} ended C-MOVE: {moved.text}", self._entry(way, source))
-        elif moved.completed == 0 or (moved.status and not moved.completed):
+        elif _nothing_moved(moved):
             raise TransientError(f"{source.name} moved nothing: {moved.text}", self._entry(way, source))
         else:
             await self._note(way, source, False)
@@ -149,3 +149,8 @@ class Route:
 
     def _entry(self, way: Way, source: Peer) -> str:
         return f"enter {way.ae_title} on {source.name} with this machine's address and port {self.settings.node.port}"
+
+
+def _nothing_moved(moved: Moved) -> bool:
+    """Whether the source says itself that it has sent nothing."""
+    return moved.completed == 0 or (moved.status != 0 and not moved.completed)

@@ -72,3 +72,15 @@ def test_a_check_keeps_nothing_and_is_good_for_a_day(misled, programs):
     for wrong in (("--source", "research"), ("--source", "nobody")):
         assert node.command("check", *wrong).returncode == 2
     assert node.command("check", "--source", "staging", "--study", "1.2.3").returncode == 1
+
+
+def test_an_unknown_destination_is_said_and_is_no_wrong_machine(dcmqrscp, node, storescp, free_port, write_files):
+    research, port = storescp(), free_port()
+    made = node({"staging": ("STAGING", port), "research": ("RESEARCH", research.port)})
+    dcmqrscp({"OTHER": port}, port=port)
+    files = [images.written(synthetic.small(1, 1, 1))]
+    assert dcmtk.dcmsend(port, write_files(files), called="STAGING").statuses == [0]
+    result = _retrieve(made)
+    assert result.returncode == 1
+    assert "the source does not know the AE title to move to" in result.stdout
+    assert "enter DICOMNODE on staging with this machine's address and port" in result.stdout
