@@ -199,22 +199,40 @@ def pieces(fd: int, location: Location, start: int = 0) -> Iterator[memoryview]:
 
     One piece up to READ_WHOLE bytes, else pieces of READ_BYTES. Raises StoreDamaged, CannotKeep.
     """
+    if location.data_length <= READ_WHOLE:
+        yield _checked(location, memoryview(disk.read(fd, location.length, location.offset)))[start:]
+        return
     at, end = location.data_offset, location.data_offset + location.data_length
     rest = max(0, location.offset + location.length - end)
-    told = _told(disk.read(fd, HEADER.size, location.offset), disk.read(fd, rest, end))
-    shape = told and Shape(location.data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
-    if not told or not shape or not shape.fits():
-        raise _damaged(location)
-    size = location.data_length if location.data_length <= READ_WHOLE else READ_BYTES
-    digests = _Digests(shape)
+    told, digests = _expected(location, disk.read(fd, HEADER.size, location.offset), disk.read(fd, rest, end))
     while at < end:
-        piece = memoryview(disk.read(fd, min(size, end - at), at))
+        piece = memoryview(disk.read(fd, min(READ_BYTES, end - at), at))
         digests.update(piece)
         skip = max(0, start - (at - location.data_offset))
         at += len(piece)
         if not piece or (at == end and not digests.are(told)):
             raise _damaged(location)
         yield piece[skip:]
+
+
+def _checked(location: Location, record: memoryview) -> memoryview:
+    """The Part 10 bytes of a whole record, when all of it is as it was written."""
+    first = location.data_offset - location.offset
+    part10, rest = record[first : first + location.data_length], record[first + location.data_length :]
+    told, digests = _expected(location, record[: HEADER.size], rest)
+    digests.update(part10)
+    if len(part10) < location.data_length or not digests.are(told):
+        raise _damaged(location)
+    return part10
+
+
+def _expected(location: Location, header: Buffer, rest: Buffer) -> tuple[dict[str, Any], _Digests]:
+    """What a record says of its Part 10 bytes, and digests to be filled with these."""
+    told = _told(header, rest)
+    shape = told and Shape(location.data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
+    if not told or not shape or not shape.fits():
+        raise _damaged(location)
+    return told, _Digests(shape)
 
 
 def _damaged(location: Location) -> StoreDamaged:
