@@ -168,7 +168,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--associations", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--no-nagle", action="store_true", help="leave out the runs with DCMTK's default (Nagle on)")
     parser.add_argument("--directory", type=Path, help="where the programs store; /dev/shm leaves the disk out of it")
-    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write docs/throughput.md")
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.rounds, options.no_nagle = 4.0, 1, True
@@ -176,7 +176,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measure, print, and write docs/performance.md when asked to."""
+    """Measure, print, and write docs/throughput.md when asked to."""
     options = _arguments()
     print(f"# one fdatasync after 64 KiB takes {sync_time(options.directory):.2f} ms here", file=sys.stderr)
     names = [name for name in SUBJECTS if not options.only or name.split()[0].strip(":,") in options.only]
@@ -193,7 +193,7 @@ def main() -> int:
     finally:
         shutil.rmtree(folder)
     if options.write:
-        (ROOT / "docs" / "performance.md").write_text(document(tables, options))
+        (ROOT / "docs" / "throughput.md").write_text(document(tables, options))
     return 0
 
 
