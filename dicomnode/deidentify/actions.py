@@ -114,7 +114,7 @@ def made(facts: Facts, gate: Gate, level: Level, element: Element, step: Step) -
     if not sent and step.dummy is not None:
         dummy = (step.implicit if level.implicit else step.dummy) or b""
         return [rewrite.header(level.data, element, level.implicit, len(dummy)), dummy]
-    if step.action in PARTS_STAY or facts.given:
+    if step.action in PARTS_STAY or step.made.quotes or facts.given:
         gate.keep[vr](sent)
     return rewrite.value(level.data, element, level.implicit, sent)
 
@@ -128,7 +128,7 @@ def added(facts: Facts, gate: Gate, more: Sequence[tuple[int, Made]], implicit: 
             text = MAKERS[Action.REPLACE](template, "", tag, facts)
             _check(vr, text, (tag,))
             padded = _padded(vr, text)
-            if facts.given:
+            if facts.given or template.quotes:
                 gate.keep[vr_code(vr)](padded)
             found.append((tag, rewrite.new(tag, vr.encode(), padded, implicit)))
     return found

@@ -78,7 +78,6 @@ class Gate:
     __slots__ = (
         "_behind",
         "_coding",
-        "_in_segment",
         "_kept",
         "_segment_bytes",
         "_segments",
@@ -97,7 +96,6 @@ class Gate:
         self._segments: dict[bytes, None] = {}
         self._coding: dict[bytes, None] = {}
         self._behind = b""
-        self._in_segment = False
         self._segment_bytes = 0
         self._kept = kept
         self._settled = settled
@@ -140,7 +138,9 @@ class Gate:
         """What is not settled: own needles in all values, those that are settled in own values."""
         if self.character_sets.keys() - settled.character_sets.keys() or any(crosses(one) for _, one in found):
             raise Doubt(Reason.RESIDUE)
-        wide = tuple(map(max, searched.wide, settled.searched.wide))
+        if any(own and not theirs for own, theirs in zip(searched.wide, settled.searched.wide, strict=True)):
+            raise Doubt(Reason.RESIDUE)  # then what is settled would have to be searched for UTF-16, too
+        wide = settled.searched.wide
         if any(wide) or settled.may_be_in(searched):
             self._search_values(searched, [*settled.found, *found], wide)
         else:
@@ -155,7 +155,7 @@ class Gate:
         self._check_written(searched, found)
         self._check_decoded(searched, found)
         self._search(searched.binary, True, found, wide[1])
-        self._search(searched.swapped, True, found, wide[2])
+        self._search(searched.swapped, True, found, wide[2], terms=False)
 
     def check_segments(self, texts: list[bytes]) -> None:
         """Search text out of compressed frames, which is taken out of the list; raises Doubt(RESIDUE)."""
@@ -187,18 +187,14 @@ class Gate:
         self._behind = data[-BEHIND:]
         found = runs(data)
         if found:
-            self._in_segment = True
             hay = SEPARATOR.join(found).lower()
-            self._search(hay, True, self._all_patterns(), has_utf_16(hay), LEAST_IN_FRAMES)
-            self._in_segment = False
+            self._search(hay, True, self._all_patterns(), has_utf_16(hay), LEAST_IN_FRAMES, terms=False)
         parts.clear()
 
     def _search_segments(self, segments: list[bytes], found: Found) -> None:
         if segments:
-            self._in_segment = True
             hay = SEPARATOR.join(segments)
-            self._search(hay, True, found, has_utf_16(hay))
-            self._in_segment = False
+            self._search(hay, True, found, has_utf_16(hay), terms=False)
 
     def _check_whole(self, searched: Searched, found: Found) -> None:
         """Short values: nothing but whole values are compared with them."""
@@ -239,7 +235,8 @@ class Gate:
                     if named or any(is_word(hay, at, text) for text in patterns.text for at in places(hay, text)):
                         self._hit(original, value.strip(PADDING).lower(), whole_value=True)
 
-    def _search(self, hay: bytes, binary: bool, found: Found, wide: bool, least: int = 0) -> None:
+    def _search(self, hay: bytes, binary: bool, found: Found, wide: bool, least: int = 0, terms: bool = True) -> None:
+        """Search values; `terms` says that there may be code strings among them, which may have names as terms."""
         for original, patterns in found if hay else ():
             for plain in (patterns.plain, patterns.dated if patterns.year in hay else ()):
                 for pattern in plain:
@@ -248,7 +245,7 @@ class Gate:
                         and len(pattern) >= least
                         and any(is_token(hay, at, pattern, original[0], binary) for at in places(hay, pattern))
                     ):
-                        self._hit(original, pattern)
+                        self._hit(original, pattern, times=hay.count(pattern) if terms else 0)
             for pattern in patterns.wide:
                 if pattern in hay:
                     self._hit(original, pattern)
@@ -268,19 +265,18 @@ class Gate:
                 if is_token(before + pattern + behind, len(before), pattern, original[0], False):
                     self._hit(original, pattern)
 
-    def _hit(self, original: Original, pattern: bytes, whole_value: bool = False) -> None:
-        """Something was found: withheld, unless it is a value that the plan lets stay."""
+    def _hit(self, original: Original, pattern: bytes, whole_value: bool = False, times: int = 0) -> None:
+        """Something was found: withheld, unless it is a value that the plan lets stay.
+
+        `times` is how often it stands where code strings are; 0 when it was found where none is.
+        """
         kind, tag, value, _ = original
         kept = [(t, vr, v.strip(PADDING).lower()) for t, vr, v in self._kept() if v]
         found = [(t, vr, v) for t, vr, v in kept if (v == pattern if whole_value else pattern in v)]
         if _stays(kind, tag, value, pattern, kept):
             return
-        if (
-            kind is Needle.NAME
-            and found
-            and not self._in_segment
-            and all(_is_term(*kept_one, pattern) for kept_one in found)
-        ):
+        terms = all(_is_term(*kept_one, pattern) for kept_one in found)
+        if kind is Needle.NAME and terms and 0 < times <= sum(v.count(pattern) for _, _, v in found):
             return
         where = f" repeated in {place((min(t for t, _, _ in found),))}" if found else ""
         raise Doubt(Reason.RESIDUE, place((tag,)) + where)

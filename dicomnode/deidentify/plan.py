@@ -111,6 +111,11 @@ class Made:
         """Whether a template needs the value that it replaces."""
         return any(isinstance(part, tuple) and part[0] == "hash" for part in self.argument)
 
+    @property
+    def quotes(self) -> bool:
+        """Whether a template has values of other attributes, which may say together what none of them says alone."""
+        return self.action is Action.REPLACE and any(isinstance(part, int) for part in self.argument)
+
 
 class Needle(IntEnum):
     """What an original value is to the gate."""

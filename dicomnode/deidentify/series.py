@@ -5,7 +5,7 @@ Which of them are remembered changes how long an instance takes, never what beco
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from dicomnode.deidentify import alike
@@ -31,11 +31,15 @@ Key: TypeAlias = tuple[str, str, bytes]
 
 @dataclass(slots=True)
 class Seen:
-    """The latest instance of a series that went the whole way, and what was made of it."""
+    """The latest instance of a series that went the whole way, and what was made of it.
+
+    `varying` is what differs from those before; None where there was none.
+    """
 
     head: bytes
     elements: list[Element]
-    varying: set[int] = field(default_factory=set)
+    treatment: Treatment
+    varying: set[int] | None = None
     likeness: Likeness | None = None
     made: int = 0
     balance: int = PATIENCE
@@ -48,15 +52,18 @@ class Series:
         self._seen: dict[Key, Seen] = {}
 
     def clean(self, received: Received, data: Buffer, form: Form) -> Cleaned | None:
-        """The clean instance; None when it must go the whole way."""
+        """The clean instance; None when it must go the whole way, whatever the reason."""
         key = _key(received, data, form)
         seen = self._seen.get(key) if key else None
-        if key is None or seen is None or seen.likeness is None:
+        if seen is None or seen.balance < 0:
             return None
-        cleaned = seen.likeness.clean(received, data)
-        seen.balance += 1 if cleaned else -1
-        if seen.balance < 0:
-            seen.likeness = None
+        try:
+            likeness = seen.likeness or _likeness(seen, form)
+            cleaned = likeness.clean(received, data) if likeness else None
+        except Exception:  # noqa: BLE001 - the whole way judges, and says what is wrong
+            cleaned = None
+        if seen.likeness is not None:
+            seen.balance += 1 if cleaned else -1
         return cleaned
 
     def learn(
@@ -67,24 +74,32 @@ class Series:
         if key is None or cleaned.pixels is None or len(cleaned.original_head) > MOST_HEAD:
             return
         seen = self._seen.pop(key, None)
-        head = bytes(cleaned.original_head)
-        if seen is None:
-            seen = Seen(head, elements)
-        elif seen.made < MOST_MADE and seen.balance >= 0:
-            seen = _compared(seen, head, elements, treatment, form)
+        if seen is None or (seen.made < MOST_MADE and seen.balance >= 0):
+            seen = _compared(seen, bytes(cleaned.original_head), elements, treatment)
         self._seen[key] = seen
         for oldest in list(self._seen)[:-MOST_SERIES]:  # a list: other threads learn meanwhile
             self._seen.pop(oldest, None)
 
 
-def _compared(seen: Seen, head: bytes, elements: list[Element], treatment: Treatment, form: Form) -> Seen:
+def _compared(seen: Seen | None, head: bytes, elements: list[Element], treatment: Treatment) -> Seen:
     """What is known of a series with one instance more; what varied once is taken to vary, until nothing is left."""
-    varying = seen.varying | alike.varying(seen.head, seen.elements, head, elements)
+    latest = Seen(head, elements, treatment.beside(treatment.received, None))
+    if seen is not None:
+        latest.varying = alike.varying(seen.head, seen.elements, head, elements) | (seen.varying or set())
+        latest.made = seen.made
+    return latest
+
+
+def _likeness(seen: Seen, form: Form) -> Likeness | None:
+    """The likeness of a series, made when it is needed first: that costs as much as going the whole way."""
+    if seen.varying is None or seen.made >= MOST_MADE:
+        return None
+    seen.made += 1
     try:
-        likeness = Likeness(treatment, head, elements, varying, form)
+        seen.likeness = Likeness(seen.treatment, seen.head, seen.elements, seen.varying, form)
     except Doubt:
-        return Seen(head, elements, made=seen.made + 1)
-    return Seen(head, elements, varying, likeness, seen.made + 1)
+        seen.varying = None
+    return seen.likeness
 
 
 def _key(received: Received, data: Buffer, form: Form) -> Key | None:

@@ -211,6 +211,20 @@ def test_defined_terms_that_are_names() -> None:
     assert verdict("Hand", part, t00100010="Hand^Otto") is not None
 
 
+def test_a_term_excuses_no_repeat_in_another_form() -> None:
+    """A patient named like a body part: the code string may stay, but not what hides beside it."""
+    part, named = element(0x00180015, "CS", "HAND"), {"t00100010": "Hand^Otto"}
+    innocent, wide, swapped = b"\1\2\3\4", "Hand".encode("utf-16-le"), b"aHdn"
+    verdicts = [verdict(each, part, tag=LOOKUP, vr="OW", **named) for each in (innocent, wide, swapped)]
+    assert [each is None for each in verdicts] == [True, False, False]
+    for meaning, passes in (("Knie", True), ("Hand", False)):
+        text = meaning.encode()
+        code = (0x01040008).to_bytes(4, "little") + len(text).to_bytes(4, "little") + text
+        hidden = b"\xfe\xff\x00\xe0" + len(code).to_bytes(4, "little") + code
+        region = element(0x00082218, "UN", hidden)  # Anatomic Region Sequence
+        assert (doubt_of(data_set(part, region, **named)) is None) is passes
+
+
 def test_an_original_uid_under_an_attribute_for_classes() -> None:
     data = data_set(element(0x0008001A, "UI", STUDY))
     assert doubt_of(data) is None

@@ -223,3 +223,34 @@ def test_large_instances_get_the_same() -> None:
     last, _ = stream.finish()
     whole = engine_output(plan, data, ExplicitVRLittleEndian, CT, data_set.SOPInstanceUID)
     assert b"".join(map(bytes, [*parts, *last])) == whole
+
+
+def residue(rules: str, data_set: Dataset) -> bool:
+    """Whether the gate withholds it."""
+    try:
+        output(rules, data_set)
+    except Doubt as doubt:
+        assert doubt.reason is Reason.RESIDUE
+        return True
+    return False
+
+
+def test_what_is_left_of_a_text_is_searched_beside_a_term_that_is_a_name() -> None:
+    rules = "attributes: {StudyDescription: {substitute: {'MR (.*)': '\\1'}}, BodyPartExamined: keep}\n"
+    for name, description, withheld in (
+        ("Hand^Otto", "MR Hand rechts", True),
+        ("Hand^Otto", "MR rechts", False),
+        ("Fuss^Otto", "MR Hand rechts", False),
+    ):
+        data_set = source(PatientName=name, StudyDescription=description, BodyPartExamined="HAND")
+        assert residue(rules, data_set) is withheld
+
+
+def test_what_a_template_puts_together_is_searched() -> None:
+    """Two values that stay, and that name the patient only side by side."""
+    rules = "attributes: {InstitutionName: {replace: '{FilterType}{ConvolutionKernel}'}, ConvolutionKernel: keep}\n"
+    added = "attributes: {ClinicalTrialSiteID: {set: '{FilterType}{ConvolutionKernel}'}, ConvolutionKernel: keep}\n"
+    for chosen in (rules, added):
+        for name, withheld in (("Zwetschge^Karl", True), ("Quitte^Karl", False)):
+            data_set = source(PatientName=name, InstitutionName="Mercy", FilterType="ZWET", ConvolutionKernel="SCHGE")
+            assert residue(chosen, data_set) is withheld

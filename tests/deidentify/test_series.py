@@ -156,6 +156,45 @@ def test_frames_are_searched_for_what_is_alike() -> None:
     assert USED["alike"] >= 3
 
 
+def test_utf_16_in_what_differs_is_a_reason_to_search_everything_for_it() -> None:
+    """What is alike holds a name as UTF-16 that no search finds while nothing else is written so."""
+    hidden, wide = "o^li".encode("utf-16-le"), "text".encode("utf-16-le")
+    made = list(slices(8))
+    for number, each in enumerate(made):
+        each.PatientName, each.RedPaletteColorLookupTableData = "Li^O", hidden
+        each.BluePaletteColorLookupTableData = wide if number == 7 else bytes([number]) * 8
+    found = compare(plan_of(BASIC), [taken(images.written(each)) for each in made])
+    assert [each[0] is Reason.RESIDUE for each in found] == [False] * 7 + [True]
+
+
+def test_whatever_goes_wrong_with_a_likeness_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(Likeness, "_put_together", broken)
+    found = compare(plan_of(BASIC), [taken(images.written(each)) for each in slices(6)])
+    assert all(isinstance(each[0], bytes) for each in found)
+    monkeypatch.setattr(Likeness, "__init__", broken)
+    found = compare(plan_of(BASIC), [taken(images.written(each)) for each in slices(6)])
+    assert all(isinstance(each[0], bytes) for each in found)
+
+
+def test_a_series_of_two_needs_no_likeness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs as much as an instance, so it is made when a third one comes."""
+    made: list[object] = []
+    make = Likeness.__init__
+
+    def counting(self: Likeness, *arguments: object) -> None:
+        made.append(arguments)
+        make(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Likeness, "__init__", counting)
+    instances = [taken(images.written(each)) for each in slices(3)]
+    engine = Deidentifier(plan_of(BASIC), KEYS)
+    counts = [len(made) for each in instances if engine.clean(*each)]
+    assert counts == [0, 0, 1]
+
+
 def test_truncated_and_trailing_bytes_of_an_instance_like_the_others() -> None:
     instances = [taken(images.written(each)) for each in slices(6)]
     received, data = instances[-1]
