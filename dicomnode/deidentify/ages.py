@@ -1,7 +1,7 @@
 """Ages in content items: more than 89 years become 90 (PS3.15 E.3.7 keeps patient characteristics, not who is oldest).
 
 A NUM item tells years by its units: a of UCUM, the mean, Julian, Gregorian or tropical year. Of the item that is named
-Subject Age months, weeks and days are read too.
+Subject Age months and less are read too, and units that are not known are taken for years.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ NUMERIC, FLOATING, NUMERATOR, DENOMINATOR = 0x0040A30A, 0x0040A161, 0x0040A162, 
 CODE_VALUE, SCHEME, CODE_MEANING = 0x00080100, 0x00080102, 0x00080104
 SUBJECT_AGE = ("121033", "DCM")
 YEARS = {"a": 1.0, "a_j": 1.0, "a_g": 1.0, "a_t": 1.0}
-PARTS = {"mo": 12.0, "wk": 365.25 / 7, "d": 365.25}
+DAY = 365.25
+PARTS = {"mo": 12.0, "wk": DAY / 7, "d": DAY, "h": DAY * 24, "min": DAY * 1440, "s": DAY * 86400}
 CAP = OLDEST + 1
 
 
@@ -33,12 +34,14 @@ def _is_old(data: bytes, elements: list[Element], name: tuple[str, str]) -> bool
     units = find(elements, UNITS)
     code = units[5][0][3] if units is not None and units[5] else []
     unit = text_of(data, code, CODE_VALUE) if text_of(data, code, SCHEME).upper() == "UCUM" else ""
-    in_a_year = YEARS.get(unit) or (PARTS.get(unit) if name == SUBJECT_AGE else None)
+    in_a_year = YEARS.get(unit) or (PARTS.get(unit, 1.0) if name == SUBJECT_AGE else None)
     if in_a_year is None:
         return False
     try:
         numbers = [float(text) for text in text_of(data, elements, NUMERIC).split("\\") if text.strip()]
     except ValueError:
+        return True
+    if not numbers and (find(elements, FLOATING) is not None or find(elements, NUMERATOR) is not None):
         return True
     return any(not number / in_a_year < CAP for number in numbers)
 

@@ -59,6 +59,9 @@ def test_years_of_content_items(value: str, years: str, name: str, syntax: str) 
         (AGE, "4900", "wk UCUM week", ("90", "a", "year")),
         (AGE, "34000", "d UCUM day", ("90", "a", "year")),
         (AGE, "94", "a_j UCUM years", ("90", "a", "year")),
+        (AGE, "94", "Y 99HWK years", ("90", "a", "year")),
+        (AGE, "61", "Y 99HWK years", ("61", "Y", "years")),
+        (AGE, "120", "h UCUM hour", ("120", "h", "hour")),
         (OTHER, "34000", "d UCUM day", ("34000", "d", "day")),
         (OTHER, "94", "mm UCUM millimetre", ("94", "mm", "millimetre")),
     ],
@@ -72,6 +75,10 @@ def test_the_same_number_in_other_forms_goes_too() -> None:
     value.RationalDenominatorValue = 4
     found = sent(AGE, value)
     assert (found.FloatingPointValue, found.RationalNumeratorValue, found.RationalDenominatorValue) == (90.0, 90, 1)
+
+
+def test_a_number_that_is_only_there_in_another_form() -> None:
+    assert sent(AGE, measured(None, "a UCUM year", FloatingPointValue=94.25)).FloatingPointValue == 90.0
 
 
 @pytest.mark.parametrize(("age", "expected"), [("089Y", "089Y"), ("090Y", "090Y"), ("091Y", "090Y"), ("117Y", "090Y")])
