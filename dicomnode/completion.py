@@ -169,6 +169,10 @@ class Completion(Following):
             self._journal.event(event)
             log.error(event.name, project=event.project, study=event.study_key, **event.facts)
 
+    def may_delete(self, key: Key) -> None:
+        """What was kept back is not to be kept any longer: delete it when nothing else is left to send."""
+        self._start(lambda: self._look_again(key))
+
     async def decide(self, key: Key, fact: Fact, user: str) -> Study:
         """Do with a study what a person decided; the study afterwards. Raises PermanentError where it cannot be."""
         async with self._turns.turn(key):
@@ -289,5 +293,5 @@ class Completion(Following):
             return
         if await asyncio.to_thread(self._has_unsent, key):
             self.arrived(key, None)
-        elif study.state is StudyState.CONFIRMED and not self._keep_segments:
+        elif study.state in (StudyState.CONFIRMED, StudyState.WITHHELD) and not self._keep_segments:
             self._delivered[key] = 0.0

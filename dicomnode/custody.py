@@ -16,14 +16,19 @@ from typing import Any, Protocol
 import structlog
 
 from dicomnode import keep, large
+from dicomnode.completion import Completion
 from dicomnode.deidentify.part10 import file_head
 from dicomnode.errors import ConfigError, PermanentError
 from dicomnode.intake import Intake
 from dicomnode.keep import Kept
-from dicomnode.model import EXPLANATIONS, Doubt, Event, Fate, Reason, Received, Withheld
+from dicomnode.model import EXPLANATIONS, FAILING, Doubt, Event, Fate, Reason, Received, Withheld
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
+
+KEEP = "keep"
+OTHERS = {KEEP: Fate.DISCARDED, "send": Fate.DISCARDED_ALONE, "delete": Fate.DISCARDED_WITH_OTHERS}
+"""What a person can make of those that a discarded original keeps back."""
 
 Opened = tuple[Withheld, Received, Iterator[bytes]]
 
@@ -43,9 +48,10 @@ class Reporter(Protocol):
 class Custody:
     """Carries out `quarantine` commands; an instance has one turn for these and for its arrival."""
 
-    def __init__(self, ways: Mapping[str, Way], intake: Intake, whole: int) -> None:
+    def __init__(self, ways: Mapping[str, Way], intake: Intake, completion: Completion, whole: int) -> None:
         self._ways = ways
         self._intake = intake
+        self._completion = completion
         self._journal = intake.storage.journal
         self._quarantine = intake.storage.quarantine
         self._whole = whole
@@ -53,14 +59,21 @@ class Custody:
 
     async def command(self, request: Mapping[str, object], report: Reporter) -> int:
         """Do what is asked with one original; 0 when it was done. Raises DicomnodeError."""
-        work = {"export": self._export, "release": self._release, "discard": self._discard}.get(str(request.get("do")))
-        if work is None:
+        do, others = str(request.get("do")), request.get("others")
+        work = {"export": self._export, "release": self._release}.get(do)
+        fate = OTHERS.get(str(others or KEEP)) if do == "discard" else None
+        if work is None and fate is None:
             raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
-        record = await asyncio.to_thread(self._find, str(request.get("id", "")), request.get("project"))
-        return await work(record, report)
+        again = bool(others) and fate is not None
+        record = await asyncio.to_thread(self._find, str(request.get("id", "")), request.get("project"), again)
+        return await (work(record, report) if work else self._discard(record, report, fate or Fate.DISCARDED))
 
-    def _find(self, begins: str, project: object) -> Withheld:
-        waiting = self._journal.withheld_list(project=None if project is None else str(project))
+    def _find(self, begins: str, project: object, again: bool) -> Withheld:
+        """The one that begins so; `again` also of those discarded before, of which the others are decided about."""
+        project = None if project is None else str(project)
+        waiting = self._journal.withheld_list(project=project)
+        if again:
+            waiting += [w for w, fate, _ in self._journal.ended_list(project) if fate is Fate.DISCARDED]
         found = [w for w in waiting if w.project in self._ways and begins and w.quarantine.startswith(begins)]
         if len(found) != 1:
             what = "several withheld originals begin so" if found else "no such withheld original waits"
@@ -84,9 +97,17 @@ class Custody:
             await report.drain()
         return 0
 
-    async def _discard(self, record: Withheld, report: Reporter) -> int:
+    async def _discard(self, record: Withheld, report: Reporter, fate: Fate) -> int:
+        """Delete an original; `fate` says what becomes of the others of its series or study that it keeps back."""
+        key = (record.project, record.study_key)
+        if fate is not Fate.DISCARDED and record.reason not in FAILING:
+            raise PermanentError(f"an original withheld for {record.reason} keeps no others back", "leave out --others")
         async with self._intake.turn(record.project, record.instance_key):
-            await self._end(record, Fate.DISCARDED, report)
+            await self._end(record, fate, report)
+        if fate is Fate.DISCARDED_ALONE:
+            self._completion.arrived(key, None)
+        elif fate is Fate.DISCARDED_WITH_OTHERS:
+            self._completion.may_delete(key)
         return 0
 
     async def _release(self, record: Withheld, report: Reporter) -> int:

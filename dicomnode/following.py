@@ -159,7 +159,7 @@ class Following:
     def _forget(self, key: Key) -> bool:
         """Delete a delivered study's segments, unless one is in use, or something is unsent or kept back (blocking)."""
         known = self._journal.segment_offsets(*key)
-        if self._has_unsent(key) or self._journal.barred(*key):
+        if self._has_unsent(key) or self._journal.kept_for_later(*key):
             return True
         deleted = self._outbox.delete_study(*key, known)
         if deleted is None:

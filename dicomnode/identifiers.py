@@ -94,7 +94,7 @@ def replace_identifiers(
 
 def _replaced(content: bytes, lookup: Lookup, deid: File | None, keys: ProjectKeys) -> Dataset:
     dataset = pydicom.dcmread(BytesIO(content), force=True)
-    plan = _plan(deid, dataset, lookup)
+    plan = _plan(deid, dataset, lookup).of_project(LOCAL.project)
     for missing in plan.missing:
         attribute, variable, fate = conversion.without_value(missing)
         warnings.warn(f"{variable} has no value, so {attribute} {fate}", stacklevel=3)

@@ -49,6 +49,7 @@ class Reason(StrEnum):
 
 FAILING = frozenset({Reason.SERIES_CONDITIONS, Reason.STUDY_CONDITIONS})
 """Reasons for which clean instances of the same series or study are kept back."""
+
 EXPLANATIONS: dict[Reason, str] = {
     Reason.UNREADABLE: "the data set does not add up when read strictly",
     Reason.TRUNCATED: "the data set ends in the middle of an element",
@@ -210,6 +211,10 @@ class Fate(StrEnum):
 
     RELEASED = "released"
     DISCARDED = "discarded"
+    DISCARDED_ALONE = "discarded-alone"
+    """The others of its series or study, which it kept back, go."""
+    DISCARDED_WITH_OTHERS = "discarded-with-others"
+    """They are deleted too."""
 
 
 class StudyState(StrEnum):

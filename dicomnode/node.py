@@ -200,7 +200,7 @@ class Node:
         self._outside = Outside(
             View(settings, self._journal, self._intake, self._server, self._open, self._completion.forwarders)
         )
-        self.custody = Custody(self._ways, self._intake, settings.node.whole)
+        self.custody = Custody(self._ways, self._intake, self._completion, settings.node.whole)
         self.linking = Linking(self._ways, self._book, self._journal, self.custody, self._remake_ways)
 
     def _connect_jobs(self) -> None:

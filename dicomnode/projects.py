@@ -67,7 +67,7 @@ def _same_as_before(settings: Settings, project: str, keys: ProjectKeys) -> None
 def way_of(settings: Settings, project: str, keys: ProjectKeys, table: Table | None = None) -> Way:
     """The project as configured now, with the pseudonyms of its `table`; raises RulesError."""
     chosen = settings.projects[project]
-    plan = load(chosen.rules)
+    plan = load(chosen.rules).of_project(project)
     return Way(
         project=project,
         ae_title=settings.called(project),

@@ -34,7 +34,8 @@ def convert(recipe: Path, output: Path | None, as_json: bool) -> int:
 def _tell(found: Converted, recipe: Path) -> None:
     for note in found.notes:
         weight = "NOT CARRIED OVER" if note.lost else "note"
-        click.echo(f"{recipe}:{note.source.line}: {weight}: {note.source.text}: {note.why}", err=True)
+        where = f"{recipe}:{note.source.line}" if note.source.line else str(recipe)
+        click.echo(f"{where}: {weight}: {note.source.text}: {note.why}", err=True)
     for missing in found.plan.missing:
         attribute, variable, fate = without_value(missing)
         click.echo(f"{attribute} {fate} where {variable} has no value; deidentify --ids gives it", err=True)

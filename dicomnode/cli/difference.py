@@ -31,7 +31,7 @@ def document(plan: Plan, keys: ProjectKeys, content: bytes, hidden: bool, everyt
     try:
         meta = read_meta(content)
         received = Received(LOCAL, meta.sop_class, meta.sop_uid, meta.transfer_syntax)
-        cleaned = Deidentifier(plan, keys).clean(received, content[meta.data_set :])
+        cleaned = Deidentifier(plan.of_project(LOCAL.project), keys).clean(received, content[meta.data_set :])
         found = list(changes(plan, cleaned, meta.transfer_syntax))
     except Doubt as doubt:
         explained = EXPLANATIONS[doubt.reason]

@@ -70,7 +70,8 @@ An action with an argument is written as `{{action: argument}}`.
 
 ## Templates
 
-`templates` says how pseudonyms look, with `{{hash}}` or `{{hash:N}}` once, and how long they can be:
+`templates` says how pseudonyms look, with `{{hash}}` or `{{hash:N}}` once and `{{project}}` where wanted, and how long
+they can be:
 
 {templates}
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from dicomnode import config
-from dicomnode.config import Settings
 from dicomnode.errors import StoreDamaged
-from dicomnode.observe import log
-from dicomnode.store.journal import Journal
+
+if TYPE_CHECKING:  # commands on files need no database and no configuration: they start without
+    from dicomnode.config import Settings
+    from dicomnode.store.journal import Journal
 
 DEFAULT = Path("/etc/dicomnode/dicomnode.yaml")
 SHORT = 10  # characters of a key that tables show
@@ -44,6 +44,9 @@ def configured(quiet: bool = True) -> Callable[[Callable[..., R]], Callable[...,
     def decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)
         def run(config_file: Path, **arguments: Any) -> R:
+            from dicomnode import config
+            from dicomnode.observe import log
+
             settings = config.load(config_file)
             level = {"level": "warning"} if quiet else {}
             log.configure(replace(settings, log=settings.log.model_copy(update=level)))
@@ -56,6 +59,8 @@ def configured(quiet: bool = True) -> Callable[[Callable[..., R]], Callable[...,
 
 def open_journal(settings: Settings) -> Journal:
     """The journal, also while the node runs; raises StoreDamaged when there is none."""
+    from dicomnode.store.journal import Journal
+
     path = settings.storage.directory / "journal.db"
     if not path.exists():
         raise StoreDamaged(f"there is no journal in {path.parent}", "start the node once, or name its --config")

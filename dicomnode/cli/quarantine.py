@@ -20,6 +20,13 @@ from dicomnode.quarantine import Quarantine
 
 HEAD = ("id", "project", "study", "received", "bytes", "SOP class", "reason", "where", "that is")
 
+DISCARDED = {
+    None: "discarded",
+    "keep": "discarded; what it keeps back stays in the outbox",
+    "send": "discarded; what it kept back goes when the study is quiet, unless another original keeps it back",
+    "delete": "discarded; what it kept back is deleted when nothing else of the study is left to send",
+}
+
 Ended = tuple[Fate, float]
 
 ID = click.argument("id_", metavar="ID")
@@ -121,14 +128,23 @@ def release(settings: Settings, id_: str, project: str | None) -> int:
 @ID
 @PROJECT
 @click.option("--yes", is_flag=True, help="Do it: there is no way back.")
-def discard(settings: Settings, id_: str, project: str | None, yes: bool) -> int:
-    """Delete the sealed original for good; its record stays."""
+@click.option(
+    "--others",
+    type=click.Choice(["keep", "send", "delete"]),
+    help="What becomes of its series or study that it keeps back; also of one that was discarded before.",
+)
+def discard(settings: Settings, id_: str, project: str | None, yes: bool, others: str | None) -> int:
+    """Delete the sealed original for good; its record stays.
+
+    What failed the rules' conditions with it (series-conditions, study-conditions) stays in the outbox, unsent, unless
+    --others says that it goes or is deleted.
+    """
     from dicomnode import running
 
     if not yes:
         raise click.UsageError("this deletes the original for good; say --yes if that is meant")
-    request: dict[str, object] = {"do": "discard", "id": id_, "project": project}
-    return running.quarantine(settings, request, lambda _: click.echo("discarded"))
+    request: dict[str, object] = {"do": "discard", "id": id_, "project": project, "others": others}
+    return running.quarantine(settings, request, lambda _: click.echo(DISCARDED[others]))
 
 
 @contextmanager

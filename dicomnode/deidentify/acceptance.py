@@ -171,7 +171,7 @@ def report(entries: Iterable[str], sent: Collection[str]) -> list[Report]:
     """The reports of instances, each judged with its series or study, from what `told` made of each.
 
     `sent` are the `url_deid` of those that are not withheld or kept back: one that failed and was released is among
-    them, and disables nothing any more.
+    them, and disables nothing any more. What a person let go beside a failure that was discarded is among them too.
     """
     told = [json.loads(entry) for entry in entries]
     failing = {each["url"] for each in told if not each["save_condition"] and each["url_deid"] not in sent}
@@ -183,7 +183,7 @@ def report(entries: Iterable[str], sent: Collection[str]) -> list[Report]:
         deid = one.pop("url_deid")
         one["save_condition_series_agg"] = not failed
         one["save_disabling_urls_series_agg"] = failed
-        one["url_deid"] = deid if deid in sent and not failed else None
+        one["url_deid"] = deid if deid in sent else None
         found.append(one)
     return found
 

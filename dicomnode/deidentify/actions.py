@@ -39,6 +39,7 @@ PRINTABLE = re.compile(r"[^\x00-\x1f\x7f]*")
 TEXTUAL = re.compile(r"[^\x00-\x08\x0b\x0e-\x1f\x7f]*")
 AGE = re.compile("([0-9]{1,3})([DWMY])")
 HASH_LENGTH = 10
+PATIENT_NAME = 0x00100010
 
 Maker: TypeAlias = Callable[[Made, str, int, "Facts"], str]
 
@@ -94,6 +95,18 @@ def shifted_by(step: Step, days: int) -> int:
 def kind_of(vr: int, tag: int) -> str:
     """The VR in letters; the dictionary's where the file says UN."""
     return dictionary.vr_of(tag) if vr == UN else chr(vr >> 8) + chr(vr & 0xFF)
+
+
+def original(level: Level, element: Element) -> str:
+    """What the identity book has as the original. Raises Doubt where it cannot be decoded, but for a Patient's Name."""
+    tag, vr, _, value, stop, _ = element
+    raw = level.data[value:stop]
+    try:
+        return rewrite.text(raw, kind_of(vr, tag), level.character_set, (*level.path, tag))
+    except Doubt:
+        if tag != PATIENT_NAME:
+            raise
+        return raw.strip(b" \0").decode("latin-1")
 
 
 def made(facts: Facts, gate: Gate, level: Level, element: Element, step: Step) -> list[bytes] | None:

@@ -36,6 +36,7 @@ OPERATORS = (
 COMPARISONS = ("above", "below", "at_least", "at_most")
 QUANTIFIERS = ("any", "all")
 NUMBERS = frozenset(["US", "SS", "UL", "SL", "FL", "FD"])
+MEASURED = NUMBERS | {"DS", "IS", "AS"}
 AGE = re.compile("([0-9]{3})([DWMY])")
 DAYS = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
 TRUTHS = {"true": True, "yes": True, "false": False, "no": False}
@@ -72,12 +73,19 @@ class Test:
         """What the test asks of one value, leaving out its not_."""
         operator = self.operator.removeprefix("not_")
         if operator == "in":
-            return value in self.arguments
+            return value in self.arguments or self._is_equal(value)
         if operator == "substring":
             return any(each in value for each in self.arguments)
         if operator == "matches":
             return any(_pattern(pattern).search(value) for pattern in self.arguments)
         return any(_compares(operator, value, each) for each in self.arguments)
+
+    def _is_equal(self, value: str) -> bool:
+        """Whether a number or an age is one of the arguments, however they are written."""
+        if dictionary.vr_of(self.tag) not in MEASURED:
+            return False
+        measured = _measured(value)
+        return measured is not None and measured in map(_measured, self.arguments)
 
     def __str__(self) -> str:
         of = f" ({self.values} of the values)" if self.values else ""
@@ -170,6 +178,8 @@ def _test(document: Document, tag: int, operator: str, line: int, node: Node) ->
     if not words or (operator in COMPARISONS and len(words) > 1):
         what = "several values" if words else "an empty list"
         raise document.wrong(line, f"{operator} has {what}", "say which values" if not words else "give one")
+    if operator in COMPARISONS:
+        _check_measure(document, tag, *words[0])
     if new:
         return Test(tag, operator, tuple(dict.fromkeys(folded(word) for _, word in words)), written=_texts(words))
     if operator in ("in", "not_in"):
@@ -181,6 +191,14 @@ def _test(document: Document, tag: int, operator: str, line: int, node: Node) ->
         except re.error as error:
             raise document.wrong(at, f"'{pattern}' is no regular expression", str(error)) from None
     return Test(tag, operator, _texts(words), written=_texts(words))
+
+
+def _check_measure(document: Document, tag: int, line: int, word: str) -> None:
+    """A number is compared with numbers alone, an age with ages and numbers of days. Raises RulesError."""
+    vr = dictionary.vr_of(tag)
+    if vr in MEASURED and _measured(folded(word)) is None:
+        what = f"'{word}' cannot be compared with a value of VR {vr}"
+        raise document.wrong(line, what, "write an age: 065Y" if vr == "AS" else "write a number")
 
 
 def _texts(words: list[tuple[int, str]]) -> tuple[str, ...]:

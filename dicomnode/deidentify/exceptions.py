@@ -17,6 +17,9 @@ from dicomnode.deidentify.standard import dictionary, replacements
 IMAGE = 0x0028
 """The group that describes the image: only lines that name an attribute reach it."""
 MASK_DIGITS = 8
+OVERLAY_DATA = 0x3000
+OVERLAY_PLANE = frozenset([0x0010, 0x0011, 0x0015, 0x0040, 0x0050, 0x0051, 0x0100, 0x0102, OVERLAY_DATA])
+"""Elements of overlay groups that hold what is drawn, and neither text nor sound."""
 PLAIN = (Action.KEEP, Action.REMOVE, Action.EMPTY, Action.DUMMY, Action.UID)
 """Actions without an argument that the rules have always had."""
 
@@ -166,7 +169,15 @@ class Exceptions:
         for selector, treat in self._wide:
             if tag >> 16 != IMAGE and selector.names(tag, vr) and not forbidden(tag, treat):
                 return treat
-        return None
+        return self._of_plane(path, tag)
+
+    def _of_plane(self, path: tuple[int, ...], tag: int) -> Treat | None:
+        """Where the data of an overlay plane stays, the rest of the plane does too: nobody could draw it else."""
+        element = tag & 0xFFFF
+        if tag >> 24 != 0x60 or element == OVERLAY_DATA or element not in OVERLAY_PLANE:
+            return None
+        treat = self.of(path, tag & 0xFFFF0000 | OVERLAY_DATA, "OW")
+        return treat if treat is not None and treat.action is Action.KEEP else None
 
     def treats(self) -> Iterator[Treat]:
         """Everything that is said of any attribute."""
@@ -183,11 +194,14 @@ class Exceptions:
     @property
     def more(self) -> list[Any]:
         """What goes beyond plain actions for single attributes, for the plan's digest."""
-        return [
+        lines = [
             [selector.said, treat.said]
             for selector, treat in self.lines
             if selector.kind != "tag" or treat.action not in PLAIN
         ]
+        places = {selector.path for selector, _ in self.lines}
+        planes = any(self._of_plane(path, 0x60000010 + (n << 17)) for path in places for n in range(16))
+        return [*lines, "overlay planes"] if planes else lines
 
 
 FIXED = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.protocol_series import ProtocolSeries
+from dicomnode.deidentify.pseudonyms import of_project
 from dicomnode.deidentify.standard.replacements import code_items
 from dicomnode.deidentify.suspicious import SuspiciousPixels
 
@@ -267,6 +268,10 @@ class Plan:
         templates = (treat.made.argument for _, treat in lines if treat.made and treat.action is Action.REPLACE)
         others = (part for template in templates for part in template if isinstance(part, int))
         return frozenset([*others, *(tag for tag, _ in self.adds)]) if self.makes else frozenset()
+
+    def of_project(self, name: str) -> Plan:
+        """The same with the project's name in its templates; raises RulesError where it does not fit."""
+        return replace(self, templates=of_project(self.templates, name))
 
     @property
     def retain_uids(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from dicomnode.deidentify.values import is_well_known_uid
+from dicomnode.errors import RulesError
 from dicomnode.keys import base32, keyed_digest
 from dicomnode.model import Doubt, Reason
 
@@ -17,6 +18,7 @@ DEFAULT_TEMPLATE = "{hash:10}"
 TEMPLATE_LIMITS = {"patient_id": 64, "patient_name": 64, "accession": 16, "study_id": 16}
 """Characters that the attribute may have (LO, a component group of PN, SH)."""
 HASH = re.compile(r"\{hash(?::([0-9]{1,2}))?\}")
+PROJECT = "{project}"
 HASH_LENGTH = 52
 LEAST_HASH = 8
 CACHED = 65536
@@ -32,12 +34,24 @@ def check_template(name: str, template: str) -> str:
         return "it must have {hash} or {hash:N} once"
     if not LEAST_HASH <= int(found[0] or DEFAULT_LENGTH) <= HASH_LENGTH:
         return f"the hash must have {LEAST_HASH} to {HASH_LENGTH} characters"
-    rest = HASH.sub("", template)
+    rest = HASH.sub("", template).replace(PROJECT, "")
     if not re.fullmatch(r"[A-Za-z0-9 ._^+:/#-]*", rest) or template != template.strip():
         return "beside the hash only letters, digits and . _ - ^ + : / # are possible"
     if len(rest) + int(found[0] or DEFAULT_LENGTH) > TEMPLATE_LIMITS[name]:
         return f"the result is longer than {TEMPLATE_LIMITS[name]} characters"
     return ""
+
+
+def of_project(templates: Mapping[str, str], project: str) -> dict[str, str]:
+    """The templates with the project's name in them; raises RulesError where none can be made of it."""
+    filled = {}
+    for name, template in templates.items():
+        filled[name] = template.replace(PROJECT, project)
+        problem = check_template(name, filled[name]) if PROJECT in template else ""
+        if problem:
+            what = f"template {name}: '{template}' for project {project}: {problem}"
+            raise RulesError(what, "shorten the template or the project's name")
+    return filled
 
 
 DEFAULT_LENGTH = 10

@@ -14,7 +14,7 @@ from functools import partial
 from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.acceptance import Acceptance
 from dicomnode.deidentify.content import CODES
-from dicomnode.deidentify.exceptions import Exceptions, Treat
+from dicomnode.deidentify.exceptions import OVERLAY_PLANE, Exceptions, Treat
 from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
 from dicomnode.deidentify.protocol_series import ProtocolSeries
 from dicomnode.deidentify.standard import dictionary, replacements, tables
@@ -39,9 +39,8 @@ DESCRIBING = frozenset(["LO", "LT", "SH", "ST", "UC", "UT"])
 """VRs of descriptions."""
 AROUND_CONTENT = frozenset([0x00400610, 0x0040B020])
 """Sequences of which the items are no content items, but hold them: specimen preparation, waveform annotations."""
-OVERLAY_PLANE = frozenset([0x0010, 0x0011, 0x0015, 0x0040, 0x0050, 0x0051, 0x0100, 0x0102, 0x3000])
 CURVE_POINTS = frozenset([0x0005, 0x0010, 0x0020, 0x0103, 0x0104, 0x0105, 0x0110, 0x0112, 0x0114, 0x3000])
-"""Elements of overlay and curve groups that hold what is drawn, and neither text nor sound."""
+"""Elements of curve groups that hold what is drawn, and neither text nor sound."""
 
 FORMS = frozenset(["CS", "DS", "IS", "UI"])
 ALIKE = frozenset([("US", "SS"), ("SS", "US"), ("OW", "US"), ("OW", "SS"), ("OW", "OB"), ("OB", "OW"), ("OL", "OW")])
@@ -160,7 +159,7 @@ class Resolver:
             action=action,
             needle=self._needle(tag, vr, action),
             keyword=dictionary.keyword_of(tag),
-            book=top and tag in BOOKED and action in (Action.PSEUDONYM, Action.UID),
+            book=top and tag in BOOKED and action in (Action.PSEUDONYM, Action.UID, *MADE),
             attribute=TEMPLATED.get(tag) if action is Action.PSEUDONYM else None,
             dummy=dummy,
             implicit=implicit,

@@ -16,7 +16,7 @@ SAID = {
     "profile": "basic is the Basic Application Level Confidentiality Profile (PS3.15 E.2)",
     "options": "options of the profile (PS3.15 E.3)",
     "dates": "how far dates are moved, where they are",
-    "templates": "pseudonyms: {hash:N} is N characters of a keyed hash; '' empties the attribute",
+    "templates": "pseudonyms: {hash:N} is N characters of a keyed hash, {project} its name; '' empties the attribute",
     "attributes": "exceptions: a keyword, (gggg,eeee), (60xx,3000), A > B, /expression/, VR:PN or (0009,xx01,CREATOR)",
     "withhold": "SOP classes that are never let through",
     "accept": "SOP classes that are let through although they are withheld by default",

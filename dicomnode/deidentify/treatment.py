@@ -220,7 +220,9 @@ class Treatment:
         if action is FORM or action is WITHHOLD:
             return self._formed(level, element, step)
         if step.made is not None and self._facts is not None:
-            return actions.made(self._facts, self.gate, level, element, step)
+            written = actions.made(self._facts, self.gate, level, element, step)
+            self._enter_made(step, level, element, written)
+            return written
         note(self.gate, level.data, element, step, level.steps, level.character_set)
         if action is EMPTY:
             return None if value == stop else [rewrite.header(level.data, element, level.implicit, 0)]
@@ -361,24 +363,22 @@ class Treatment:
 
     def _pseudonym(self, level: Level, element: Element, step: Step) -> list[bytes]:
         """A pseudonym by the template. A name may be undecodable: its pseudonym does not depend on it."""
-        tag, vr, _, value, stop, _ = element
         assert step.attribute is not None
-        raw = level.data[value:stop]
-        letters = chr(vr >> 8) + chr(vr & 0xFF) if vr != UN else dictionary.vr_of(tag)
-        try:
-            original = rewrite.text(raw, letters, level.character_set, (*level.path, tag))
-        except Doubt:
-            if step.attribute != "patient_name":
-                raise
-            original = raw.strip(PADDING).decode("latin-1")
+        original = actions.original(level, element)
         digest = self.subject.patient_hash
         if step.attribute == "patient_id":
             digest = self._pseudonyms.patient(original, self.subject.originals.study_uid)
         sent = self._pseudonyms.render(step.attribute, original, digest, self.subject.originals.study_uid)
         if self.plan.given:
-            self.gate.keep[vr](sent.encode("ascii"))
+            self.gate.keep[element[1]](sent.encode("ascii"))
         self._enter(step, original, sent)
         return rewrite.value(level.data, element, level.implicit, sent.encode("ascii"))
+
+    def _enter_made(self, step: Step, level: Level, element: Element, written: list[bytes] | None) -> None:
+        """What the rules made of a value that the identity book knows."""
+        if step.book and written is not None and level.data[element[3] : element[4]].strip(PADDING):
+            original = actions.original(level, element)
+            self._enter(step, original, written[-1].decode("ascii", "replace").strip(" \0"))
 
     def _enter(self, step: Step, original: str, sent: str) -> None:
         if step.book:

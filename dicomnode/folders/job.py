@@ -19,6 +19,9 @@ from dicomnode.folders.work import Worker, look
 from dicomnode.keys import ProjectKeys, keyed_digest
 from dicomnode.recipes import load
 
+LOCAL = "local"
+"""The project where none is named."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Job:
@@ -74,7 +77,7 @@ class Job:
         """The rules compiled; raises RulesError."""
         made = self.made
         plan = load(self.rules, variables) if made is None else load_text(made, OPTIONS, variables)
-        plan = replace(plan, name=self.rules.stem)
+        plan = replace(plan, name=self.rules.stem).of_project(self.project or LOCAL)
         if not self.patient_id:
             return plan
         named = dict.fromkeys(("patient_id", "patient_name"), self.patient_id)

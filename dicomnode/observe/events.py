@@ -70,6 +70,8 @@ EVENTS: dict[str, str] = {
     "quarantine-released": "somebody let a withheld instance go the normal way, after today's rules passed it",
     "quarantine-kept": "somebody tried to release a withheld instance; it is in doubt again and stays sealed",
     "quarantine-discarded": "somebody deleted the sealed original of a withheld instance for good",
+    "quarantine-discarded-alone": "somebody deleted it, and let go what it kept back of its series or study",
+    "quarantine-discarded-with-others": "somebody deleted it, with what it kept back of its series or study",
     "metrics-listening": "the page for Prometheus took its port",
     "page-failed": "a page for Prometheus or a health check could not be made",
     "watchdog-silent": "an instance waits for its answer far too long; systemd will start the node again",

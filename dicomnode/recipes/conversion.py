@@ -16,6 +16,9 @@ from dicomnode.recipes.draft import Draft, Entry, Note, written
 
 FAILED = re.compile(r":(\d+): (.*)", re.DOTALL)
 STAYING = (Action.KEEP, Action.FORM, Action.CHECK)
+WITHOUT = {"PatientID": "becomes a pseudonym"}
+WITHOUT |= dict.fromkeys(("PatientName", "AccessionNumber", "StudyID"), "is emptied")
+"""What becomes of an attribute for want of a value, where an instance must have it; others are removed."""
 ANY_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 
@@ -49,7 +52,8 @@ def accepted(found: Converted, path: Path) -> Converted:
         more = f" (and {len(found.lost) - 1} more)" if len(found.lost) > 1 else ""
         raise RulesError(
             f"{path}:{note.source.line}: '{note.source.text}' cannot be carried over: {note.why}{more}",
-            f"run dicomnode rules convert {path}, and use what you make of it",
+            f"run dicomnode rules convert {path} --output rules.yaml, which names every such line; say in rules.yaml "
+            "what is to happen instead, and name that file in place of the recipe",
         )
     return found
 
@@ -133,7 +137,7 @@ def said(error: RulesError) -> str:
 def without_value(missing: str) -> tuple[str, str, str]:
     """Of one of `Plan.missing` the attribute, the variable, and what becomes of the attribute."""
     attribute, _, variable = missing.rpartition(": ")
-    return attribute, variable, "becomes a pseudonym" if attribute == "PatientID" else "is removed"
+    return attribute, variable, WITHOUT.get(attribute, "is removed")
 
 
 def _placed(plan: Plan, path: Path, origins: Mapping[int, Entry]) -> Plan:

@@ -18,7 +18,7 @@ def is_vocabulary(text: str) -> bool:
         found = json.loads(text)
     except ValueError:
         return False
-    return isinstance(found, dict) and bool(found) and all(TAG.fullmatch(key) for key in found)
+    return isinstance(found, dict) and any(TAG.fullmatch(key) for key in found)
 
 
 def read(text: str) -> Draft:
@@ -27,6 +27,9 @@ def read(text: str) -> Draft:
     for key, values in json.loads(text).items():
         line = next((number for number, each in enumerate(text.splitlines(), 1) if f'"{key}"' in each), 0)
         source = Source(line, key)
+        if not TAG.fullmatch(key):
+            draft.note(source, "this is no tag, so nothing is listed for any attribute")
+            continue
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise RulesError(f"line {line}: '{key}' has no list of texts", 'write "0008,1030": ["CT CHEST"]')
         group, element = (part.strip().zfill(4) for part in key.split(","))

@@ -16,7 +16,8 @@ from dicomnode.store.changes import LOST
 def barred() -> ColumnElement[bool]:
     """Of a row of instances: whether a sealed original keeps it back.
 
-    It does so until it is released, or comes again and is accepted; a person who discards it agrees with the rules.
+    It does so until it is released, or comes again and is accepted; a person who discards it agrees with the rules,
+    unless it is discarded alone.
     """
     row, failed = schema.instance.c, schema.withheld.c
     wide = or_(
@@ -27,8 +28,9 @@ def barred() -> ColumnElement[bool]:
     return select(failed.id).where(*of_study, wide, *_keeping()).correlate(schema.instance).exists()
 
 
-def _keeping() -> tuple[ColumnElement[bool], ...]:
-    """Of a row of withheld originals: that it was neither released nor accepted when it came again."""
+def _keeping(*over: Fate) -> tuple[ColumnElement[bool], ...]:
+    """Of a row of withheld originals: that it has none of the fates that end it, and was not accepted when it came
+    again."""
     failed, again = schema.withheld.c, schema.instance.alias("again")
     accepted = select(again.c.id).where(
         again.c.project == failed.project,
@@ -36,7 +38,8 @@ def _keeping() -> tuple[ColumnElement[bool], ...]:
         again.c.received_digest != LOST,
         again.c.received_at >= failed.received_at,
     )
-    return failed.fate != str(Fate.RELEASED), ~accepted.correlate(schema.withheld).exists()
+    ended = [str(fate) for fate in (Fate.RELEASED, Fate.DISCARDED_ALONE, *over)]
+    return failed.fate.not_in(ended), ~accepted.correlate(schema.withheld).exists()
 
 
 class Barred:
@@ -44,13 +47,14 @@ class Barred:
 
     _all: Callable[[Select[Any]], Sequence[Row[Any]]]
 
-    def _barred_of(self, project: str, study_key: str) -> ColumnElement[bool]:
-        """The same as `barred` for the rows of one study, of which the originals are asked for once."""
+    def _barred_of(self, project: str, study_key: str, *over: Fate) -> ColumnElement[bool]:
+        """The same as `barred` for the rows of one study, of which the originals are asked for once; those whose fate
+        is in `over` bar nothing."""
         failed = schema.withheld.c
         asked = select(failed.series_key, failed.reason).distinct()
         of_study = (failed.project == project, failed.study_key == study_key)
         reasons = failed.reason.in_([str(reason) for reason in FAILING])
-        found = [tuple(row) for row in self._all(asked.where(*of_study, reasons, *_keeping()))]
+        found = [tuple(row) for row in self._all(asked.where(*of_study, reasons, *_keeping(*over)))]
         if any(reason == Reason.STUDY_CONDITIONS for _, reason in found):
             return true()
         return schema.instance.c.series_key.in_([series for series, _ in found]) if found else false()
@@ -61,6 +65,13 @@ class Barred:
         of_study = (row.project == project, row.study_key == study_key)
         chosen = select(row.instance_key).where(*of_study, self._barred_of(project, study_key))
         return frozenset(key for (key,) in map(tuple, self._all(chosen)))
+
+    def kept_for_later(self, project: str, study_key: str) -> bool:
+        """Whether something is kept back that may go one day: its segments are not to be deleted."""
+        row = schema.instance.c
+        of_study = (row.project == project, row.study_key == study_key)
+        barred = self._barred_of(project, study_key, Fate.DISCARDED_WITH_OTHERS)
+        return bool(self._all(select(row.instance_key).where(*of_study, barred).limit(1)))
 
     def may_go(self, project: str, study_key: str) -> frozenset[str]:
         """SOP Instance UIDs, as sent, of the study's clean instances that are not kept back."""

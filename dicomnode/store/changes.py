@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, false, select, update
 
-from dicomnode.model import Delivery, Instance, Location, Study, StudyState, Withheld
+from dicomnode.model import Delivery, Fate, Instance, Location, Study, StudyState, Withheld
 from dicomnode.store import schema
 from dicomnode.store.rows import Insert
 from dicomnode.studies import REOPENED, SENT_ONCE
@@ -240,6 +240,9 @@ def end_withheld(connection: Connection, rows: Rows) -> None:
         for (study_key,) in connection.execute(ended).all():
             of_study = (study.c.project == project, study.c.study_key == study_key)
             connection.execute(update(study).where(*of_study).values(withheld=study.c.withheld - 1))
+        if fate in (Fate.DISCARDED_ALONE, Fate.DISCARDED_WITH_OTHERS):  # a second thought about one discarded before
+            before = (table.c.project == project, table.c.quarantine == quarantine, table.c.fate == Fate.DISCARDED)
+            connection.execute(update(table).where(*before).values(fate=fate, fate_at=at))
 
 
 IN_PLACE = (change_study, forget_locations, forget_refusals, forget_taken, end_withheld, note_missing)

@@ -33,7 +33,7 @@ class Gaps:
         by_digest, by_fate = self._all(clean), self._all(sealed)
         held = frozenset(key for key, digest in map(tuple, by_digest) if digest != changes.LOST)
         waiting = frozenset(key for key, fate in map(tuple, by_fate) if not fate)
-        discarded = frozenset(key for key, fate in map(tuple, by_fate) if fate == Fate.DISCARDED)
+        discarded = frozenset(key for key, fate in map(tuple, by_fate) if fate and fate != Fate.RELEASED)
         lost = frozenset(key for key, digest in map(tuple, by_digest) if digest == changes.LOST)
         return Here(held, waiting, discarded - held - waiting, lost - held, self.barred(project, study_key))
 

@@ -233,3 +233,10 @@ def test_rules_are_checked_and_explained(site: Path, capsys: pytest.CaptureFixtu
 
 def test_tables_are_aligned() -> None:
     assert table(("a", "n"), [("x", "1"), ("long", "100")], right={1}) == "a       n\nx       1\nlong  100"
+
+
+@pytest.mark.parametrize("command", ["deidentify", "identifiers", "rules"])
+def test_a_command_on_files_starts_without_the_database(command: str) -> None:
+    asked = f"import sys; from dicomnode.cli import main; main(['{command}', '-h']); print('sqlalchemy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.splitlines()[-1] == "False"

@@ -137,6 +137,8 @@ BAD = {
             "aggregate: series": "'aggregate' says what fails as a whole, but nothing is asked; add accept_if",
             "accept_if: {Modality: {inn: CT}}": "unknown test 'inn'; did you mean 'in'?",
             "accept_if: {Modality: {in: [CT], values: each}}": "values cannot be 'each'; use any or all",
+            "accept_if: {SliceThickness: {above: a}}": "'a' cannot be compared with a value of VR DS; write a number",
+            "accept_if: {PatientAge: {below: a}}": "'a' cannot be compared with a value of VR AS; write an age: 065Y",
             "accept_if: {SliceThickness: {above: [1, 2]}}": "above has several values; give one",
             "accept_if: {PixelData: {present: true}}": "nothing can be asked of 'PixelData'; its VR is OW, not a text",
             "withhold_if: {Modality: {in: [SR]}}": "withhold_if must be a list; write: withhold_if: [...]",

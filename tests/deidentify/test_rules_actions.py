@@ -10,8 +10,9 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicomnode.deidentify import Deidentifier
+from dicomnode.errors import RulesError
 from dicomnode.keys import base32, keyed_digest
-from dicomnode.model import Doubt, Reason, Received
+from dicomnode.model import Doubt, IdentityEntry, Reason, Received
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
@@ -44,6 +45,73 @@ def text(data_set: Dataset, keyword: str) -> str | None:
 
 def hashed(tag: int, value: str) -> str:
     return base32(keyed_digest(KEYS.pseudonym, f"value of {tag:08x}", value.encode()))
+
+
+def with_overlay() -> Dataset:
+    data_set = source()
+    for element, vr, value in ((0x10, "US", 4), (0x11, "US", 4), (0x40, "CS", "G"), (0x50, "SS", [1, 1])):
+        data_set.add_new(0x60020000 + element, vr, value)
+    data_set.add_new(0x60020022, "LO", "drawn by Karl")
+    data_set.add_new(0x60020100, "US", 1)
+    data_set.add_new(0x60020102, "US", 0)
+    data_set.add_new(0x60023000, "OW", b"\x01\x80")
+    return data_set
+
+
+@pytest.mark.parametrize("line", ['"(60xx,3000)": keep', '"(6002,3000)": keep', "VR:OW: keep"])
+def test_an_overlay_stays_as_a_whole(line: str) -> None:
+    cleaned = output(f"attributes: {{{line}}}\n", with_overlay())
+    plane = {element.tag & 0xFFFF for element in cleaned if element.tag >> 16 == 0x6002}
+    assert plane == {0x10, 0x11, 0x40, 0x50, 0x100, 0x102, 0x3000}
+
+
+def test_what_the_rules_say_of_a_plane_goes_before_its_data() -> None:
+    cleaned = output('attributes: {"(60xx,3000)": keep, "(6002,0050)": remove}\n', with_overlay())
+    assert 0x60020050 not in cleaned
+    assert 0x60020010 in cleaned
+
+
+@pytest.mark.parametrize(
+    ("line", "sent"),
+    [("hash", hashed(0x00080050, "A-4711")[:10]), ("{replace: 'S-{hash:8}'}", "S-" + hashed(0x00080050, "A-4711")[:8])],
+)
+def test_an_accession_number_that_the_rules_make_is_in_the_identity_book(line: str, sent: str) -> None:
+    plan = plan_of(f"{BASIC}attributes: {{AccessionNumber: {line}}}\n")
+    data = images.encode(source(AccessionNumber="A-4711"), ExplicitVRLittleEndian)
+    cleaned = Deidentifier(plan, KEYS).clean(Received(ORIGIN, CT, "1.2.3.1", ExplicitVRLittleEndian), data)
+    assert IdentityEntry("AccessionNumber", "A-4711", sent) in cleaned.identity
+
+
+def test_templates_take_the_name_of_the_project() -> None:
+    plan = plan_of(f"{BASIC}templates: {{patient_id: '{{project}}-{{hash:10}}', accession: '{{project}}{{hash:8}}'}}\n")
+    data = images.encode(source(AccessionNumber="A-4711"), ExplicitVRLittleEndian)
+    engine = Deidentifier(plan.of_project("lung"), KEYS)
+    cleaned = engine.clean(Received(ORIGIN, CT, "1.2.3.1", ExplicitVRLittleEndian), data)
+    assert cleaned.patient == f"lung-{PATIENT}"
+    with pytest.raises(RulesError, match=r"template accession: .* for project long-name: the result is longer than 16"):
+        plan.of_project("long-name")
+
+
+@pytest.mark.parametrize(
+    ("condition", "accepted"),
+    [
+        ("SliceThickness: {in: [5]}", True),
+        ("SliceThickness: {in: [5.5, 4]}", False),
+        ("SliceThickness: {not_in: ['5.00']}", False),
+        ("PatientAge: {in: [42Y]}", False),
+        ("PatientAge: {in: [042Y]}", True),
+        ("Rows: {in: [512.0]}", True),
+        ("StationName: {in: ['5']}", False),
+    ],
+)
+def test_numbers_are_compared_as_such(condition: str, accepted: bool) -> None:
+    data_set = source(SliceThickness="5.0", PatientAge="042Y", Rows=512, StationName="5.0")
+    if accepted:
+        assert output(f"accept_if: {{{condition}}}\n", data_set)
+        return
+    with pytest.raises(Doubt) as doubt:
+        output(f"accept_if: {{{condition}}}\n", data_set)
+    assert doubt.value.reason is Reason.CONDITIONS
 
 
 PATIENT = base32(keyed_digest(KEYS.pseudonym, "patient", b"ID-7781"))[:10]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import images
@@ -170,6 +171,79 @@ def test_a_late_failure_stops_what_is_left_and_raises_an_alert(forked_way, write
     chain.node.wait_settled()
     chain.node.wait_settled()
     assert chain.research.data_sets() == chain.expect([*early, late[2]])
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["at once", "as a second thought"])
+def test_a_person_may_let_go_what_a_discarded_failure_keeps_back(before, failed):
+    chain, good, bad = failed
+    (withheld,) = chain.node.quarantine()
+    discard = ("quarantine", "discard", withheld["quarantine"], "--yes")
+    if before:
+        assert chain.node.command(*discard).returncode == 0
+        time.sleep(1)
+        assert chain.research.data_sets() == chain.expect(good)
+    assert chain.node.command(*discard, "--others", "send").returncode == 0
+    until(lambda: len(chain.research.files()) == 6, 60, "the others go")
+    chain.node.wait_settled()
+    assert chain.research.data_sets() == chain.expect([*good, bad[0], bad[1], bad[3]])
+    (study,) = chain.node.studies()
+    assert (study["stored"], study["withheld"]) == (6, 0)
+    until(lambda: outbox_files(chain.node) == 0, 60, "what was delivered is deleted")
+    assert len({each["url_deid"] for each in report(chain.node)} - {None}) == 6
+    again = chain.node.command(*discard, "--others", "delete")
+    assert again.returncode == 1, "what was sent cannot be deleted here"
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["at once", "as a second thought"])
+def test_a_person_may_delete_what_a_discarded_failure_keeps_back(before, failed):
+    chain, good, _ = failed
+    (withheld,) = chain.node.quarantine()
+    discard = ("quarantine", "discard", withheld["quarantine"], "--yes")
+    if before:
+        assert chain.node.command(*discard, "--others", "keep").returncode == 0
+        time.sleep(1)
+        assert outbox_files(chain.node) >= 1
+    assert chain.node.command(*discard, "--others", "delete").returncode == 0
+    until(lambda: outbox_files(chain.node) == 0, 60, "what was kept back is deleted")
+    assert chain.research.data_sets() == chain.expect(good)
+    chain.node.terminate()
+    chain.node.restart()
+    time.sleep(1)
+    assert chain.research.data_sets() == chain.expect(good)
+
+
+def test_what_a_whole_study_keeps_back_is_deleted_too(forked_way, write_files):
+    chain = forked_way(quiet="500ms", rules=RULES.replace("AGGREGATE", "study"), key=bytes(range(32)))
+    made = written(slice_(1, 1), slice_(1, 2, "SCREEN SAVE"), slice_(2, 1))
+    assert set(dcmtk.storescu(chain.port, write_files(made)).statuses) == {0}
+    until(lambda: [study["state"] for study in chain.node.studies()] == ["withheld"], 60, "withheld")
+    assert outbox_files(chain.node) == 1
+    (withheld,) = chain.node.quarantine()
+    refused = chain.node.command("quarantine", "discard", withheld["quarantine"], "--others", "delete")
+    assert (refused.returncode, outbox_files(chain.node)) == (2, 1), "it has to be meant: --yes"
+    done = chain.node.command("quarantine", "discard", withheld["quarantine"], "--yes", "--others", "delete")
+    assert done.returncode == 0
+    until(lambda: outbox_files(chain.node) == 0, 60, "what was kept back is deleted")
+
+
+def test_a_failure_that_a_crash_left_without_a_row_raises_its_alert(forked_way, write_files):
+    chain = forked_way(quiet="500ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32)))
+    assert set(dcmtk.storescu(chain.port, write_files(written(slice_(1, 1), slice_(1, 2)))).statuses) == {0}
+    chain.node.wait_settled()
+    assert dcmtk.storescu(chain.port, write_files(written(slice_(1, 3, "SCREEN SAVE")), "late")).statuses == [0]
+    until(lambda: bool(chain.node.events("conditions-failed-late")), 60, "the alert")
+    chain.node.kill()
+    with closing(sqlite3.connect(chain.node.storage / "journal.db")) as journal:  # as if it had not been committed
+        journal.execute("DELETE FROM withheld")
+        journal.execute("DELETE FROM event WHERE name = 'conditions-failed-late'")
+        journal.commit()
+    chain.node.restart()
+    until(lambda: len(chain.node.events("conditions-failed-late")) == 2, 60, "the alert at recovery")
+    found = chain.node.events("conditions-failed-late")[1]
+    assert (found["sent"], found["reason"], found["level"]) == (2, "series-conditions", "error")
+    entered = "SELECT count(*) FROM event WHERE name = 'conditions-failed-late'"
+    until(lambda: chain.node.column(entered) == [1], 60, "the event is entered")
+    assert len(chain.research.files()) == 2
 
 
 @pytest.mark.parametrize(("aggregate", "sent"), [("instance", 2), ("study", 0)])

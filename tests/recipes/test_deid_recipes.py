@@ -208,7 +208,9 @@ def test_a_recipe_that_protects_more_is_refused_as_rules(tmp_path: Path) -> None
     path = tmp_path / "recipe.dicom"
     path.write_text(HEADER + "REMOVE ALL contains:[0-9]{7}\nREMOVE ALL func:f\n")
     with pytest.raises(
-        RulesError, match=r"recipe\.dicom:5: .* cannot be carried over: .* \(and 1 more\); run dicomnode rules convert"
+        RulesError,
+        match=r"recipe\.dicom:5: .* cannot be carried over: .* \(and 1 more\); "
+        r"run dicomnode rules convert .*recipe\.dicom --output rules\.yaml, which names every such line; say in ",
     ):
         load(path)
 

@@ -76,6 +76,13 @@ def test_a_missing_variable_removes_the_field_and_says_so(image: str, key: Path,
     assert "FilterType" not in found
 
 
+def test_what_an_instance_must_have_is_emptied_for_want_of_a_value(image: str, key: Path, tmp_path: Path) -> None:
+    deid = recipe(tmp_path, "REPLACE AccessionNumber var:number")
+    with pytest.warns(UserWarning, match="var:number has no value, so AccessionNumber is emptied"):
+        (found,) = replace_identifiers(image, deid=deid, key_file=key)
+    assert found.AccessionNumber == ""
+
+
 def test_functions_are_called_field_by_field(image: str, key: Path, tmp_path: Path) -> None:
     called = []
 

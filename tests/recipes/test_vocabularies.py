@@ -22,6 +22,14 @@ def test_a_vocabulary() -> None:
     assert not found.lost
 
 
+def test_a_key_that_is_no_tag_is_told_and_the_rest_converted() -> None:
+    found = convert('{"0008,1030": ["NECK"],\n "StudyDescripton": ["HEAD"]}', Path("white_list.json"))
+    assert yaml.safe_load(found.text)["attributes"] == {"StudyDescription": {"vocabulary": ["NECK"]}}
+    assert [(note.source.line, note.why) for note in found.notes if "no tag" in note.why] == [
+        (2, "this is no tag, so nothing is listed for any attribute")
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
