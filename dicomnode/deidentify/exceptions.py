@@ -167,7 +167,7 @@ class Exceptions:
         if found is not None:
             return found
         for selector, treat in self._wide:
-            if tag >> 16 != IMAGE and selector.names(tag, vr) and not forbidden(tag, treat):
+            if _reaches(treat, tag) and selector.names(tag, vr) and not forbidden(tag, treat):
                 return treat
         return self._of_plane(path, tag)
 
@@ -201,7 +201,13 @@ class Exceptions:
         ]
         places = {selector.path for selector, _ in self.lines}
         planes = any(self._of_plane(path, 0x60000010 + (n << 17)) for path in places for n in range(16))
-        return [*lines, "overlay planes"] if planes else lines
+        rounds = any(treat.action is Action.ROUND for _, treat in self._wide)
+        return [*lines, *(["overlay planes"] if planes else []), *(["birth dates apart"] if rounds else [])]
+
+
+def _reaches(treat: Treat, tag: int) -> bool:
+    """Whether a line that names many attributes can mean this one; a birth date is rounded by its own name alone."""
+    return tag >> 16 != IMAGE and not (treat.action is Action.ROUND and tag in NEVER_KEPT)
 
 
 FIXED = {

@@ -73,6 +73,20 @@ def test_what_the_rules_say_of_a_plane_goes_before_its_data() -> None:
 
 @pytest.mark.parametrize(
     ("line", "sent"),
+    [
+        ("VR:DA: {round: month}", ""),
+        ("/Date$/: {round: year}", ""),
+        ("'(0010,00xx)': {round: month}", ""),
+        ("PatientBirthDate: {round: year}", "19310101"),
+    ],
+)
+def test_a_birth_date_is_rounded_by_its_own_name_alone(line: str, sent: str) -> None:
+    cleaned = output(f"attributes: {{{line}}}\n", source(PatientBirthDate="19310415"))
+    assert cleaned.PatientBirthDate == sent
+
+
+@pytest.mark.parametrize(
+    ("line", "sent"),
     [("hash", hashed(0x00080050, "A-4711")[:10]), ("{replace: 'S-{hash:8}'}", "S-" + hashed(0x00080050, "A-4711")[:8])],
 )
 def test_an_accession_number_that_the_rules_make_is_in_the_identity_book(line: str, sent: str) -> None:
