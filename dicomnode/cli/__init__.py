@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_USE
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "dicomnode"
-        return _failed(f"{_one_line(error.format_message())}; see {where} --help", WRONG_USE)
+        return _failed(f"{_one_line(error.format_message()).rstrip('.')}; see {where} --help", WRONG_USE)
     except (click.Abort, KeyboardInterrupt):
         return _failed("interrupted", INTERRUPTED)
     except BrokenPipeError:

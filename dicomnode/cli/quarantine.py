@@ -19,6 +19,7 @@ from dicomnode.model import EXPLANATIONS, Fate, Withheld
 from dicomnode.quarantine import Quarantine
 
 HEAD = ("id", "project", "study", "received", "bytes", "SOP class", "reason", "where", "that is")
+MOMENTS = ("received_at", "fate_at")
 
 DISCARDED = {
     None: "discarded",
@@ -78,6 +79,7 @@ def show(settings: Settings, id_: str, project: str | None, as_json: bool) -> in
     if as_json:
         say_json(told)
     else:
+        told |= {name: when(at) for name, at in told.items() if isinstance(at, float) and name in MOMENTS}
         click.echo("\n".join(f"{name.replace('_', ' '):16}{value}" for name, value in told.items() if value != ""))
     return 0
 

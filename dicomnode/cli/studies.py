@@ -233,13 +233,17 @@ def export(settings: Settings, id_: str, project: str | None, folder: Path) -> i
         placed = journal.instances(study.project, study.study_key)
     if not placed:
         raise PermanentError(
-            "nothing of this study is in the outbox any more", "it is at its destinations; or storage.keep: segments"
+            "nothing of this study is in the outbox any more",
+            "ask a destination that has it; with storage.keep: segments the node keeps what comes from then on",
         )
     outbox = Outbox(settings.storage.directory / "outbox", {})
     for instance, location in placed:
         path = folder / instance.series_uid / f"{instance.sop_uid}.dcm"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, outbox.pieces(location))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, outbox.pieces(location))
+        except (FileExistsError, NotADirectoryError) as error:
+            raise PermanentError(f"{error.filename} is there already", "name a new folder") from None
     click.echo(f"{counted(len(placed), 'instance')} in {folder}")
     return 0
 

@@ -57,7 +57,7 @@ def _names(document: Document, file: File, name: str, project: ProjectSettings) 
         if destination == project.source:
             raise document.error(place, f"projects.{name} sends to its own source '{destination}'", "name another peer")
         if destination in project.destinations[:index]:
-            raise document.error(place, f"projects.{name}.destinations names '{destination}' twice")
+            raise document.error(place, f"projects.{name}.destinations names '{destination}' twice", "name it once")
 
 
 def _known(document: Document, file: File, place: Place, peer: str) -> None:

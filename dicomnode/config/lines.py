@@ -76,7 +76,8 @@ def _invalid(name: str, error: yaml.MarkedYAMLError) -> ConfigError:
     problem = error.problem or error.context or "unreadable"
     if problem.startswith("but") and error.context:
         problem = f"{error.context}, {problem}"
-    hint = "indent with spaces, not tabs" if "'\\t'" in problem else ""
+    hint = "indent with spaces, not tabs" if "'\\t'" in problem else "check indentation, quotes and brackets"
+    hint = "remove the lines ---" if "another document" in problem else hint
     return ConfigError(f"{name}:{mark.line + 1 if mark else 1}: not valid YAML: {' '.join(problem.split())}", hint)
 
 
@@ -109,7 +110,8 @@ def _pairs(document: Document, node: yaml.MappingNode, path: Path) -> Iterator[t
         name = str(key.value)
         if name in seen:
             raise ConfigError(
-                f"{document.name}:{line}: key '{_printable(name)}' is there twice, first in line {seen[name]}"
+                f"{document.name}:{line}: key '{_printable(name)}' is there twice, first in line {seen[name]}",
+                "keep one of the two",
             )
         seen[name] = line
         document.lines[(*path, name)] = line

@@ -69,12 +69,16 @@ class Document:
             content = self._path.read_bytes() if self._given is None else self._given.encode()
         except FileNotFoundError:
             raise RulesError(f"rules file {self._path} does not exist", _others(self._path)) from None
+        except IsADirectoryError:
+            raise RulesError(f"rules file {self._path} is a folder", "name a file in it") from None
         except OSError as error:
             raise RulesError(f"rules file {self._path} cannot be read ({type(error).__name__})") from None
         try:
             node = yaml.compose(content.decode("utf-8"), Loader=yaml.SafeLoader)
         except UnicodeDecodeError as error:
-            raise self.wrong(content.count(b"\n", 0, error.start) + 1, "the file is not UTF-8 text") from None
+            raise self.wrong(
+                content.count(b"\n", 0, error.start) + 1, "the file is not UTF-8 text", "save it as UTF-8"
+            ) from None
         except RecursionError:
             raise self.wrong(1, "nested too deeply") from None
         except yaml.MarkedYAMLError as error:

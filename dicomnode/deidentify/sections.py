@@ -111,12 +111,18 @@ def _protocol_series(pages: list[Page]) -> ProtocolSeries:
     return read_protocol_series(said[-1].document, said[-1].keys["protocol_series"]) if said else ProtocolSeries()
 
 
+def _elsewhere(key: str) -> str:
+    """What to do with a key that is known in another place."""
+    known = key in {rule.name for rule in suspicious.default().rules}
+    return "rules about pixels hold by themselves; further ones stand under suspicious_pixels: rules" if known else ""
+
+
 def _pages(document: Document, path: Path, inside: tuple[Path, ...]) -> list[Page]:
     """The files, those that are included in front of the one that includes them."""
     keys = document.mapping(document.document(), "the rules")
     for key, (line, _) in keys.items():
         if key not in KEYS:
-            raise document.wrong(line, f"unknown key '{key}'", nearest(key, KEYS))
+            raise document.wrong(line, f"unknown key '{key}'", nearest(key, KEYS) or _elsewhere(key))
     pages: list[Page] = []
     if "include" in keys:
         line, node = keys["include"]

@@ -23,7 +23,7 @@ from dicomnode.errors import TransientError
 from dicomnode.keys import ProjectKeys, create_key
 
 QUIET = "2s"
-PATIENCE = 30.0  # seconds for the pushed study to be forwarded
+PATIENCE = 120.0  # seconds for the pushed study to be forwarded
 ENDED = ("confirmed", "failed", "withheld", "incomplete")
 
 

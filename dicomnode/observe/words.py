@@ -25,7 +25,7 @@ _word = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _edge = ".,;:!?\"'()[]{}<>…"
 _tag = r"\(?[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)?(?:\[\d{1,4}\])?"
 _shapes = re.compile(
-    r"-?\d{1,4}(?:\.\d{1,3})?(?:s|ms|%|B|KiB|MiB|GiB)?"  # a count, a time or a size; longer numbers may be IDs
+    r"-?\d{1,4}(?:\.\d{1,3})?(?:s|ms|m|h|d|%|B|KiB|MiB|GiB)?"  # a count, a time or a size; longer numbers may be IDs
     r"|0x[0-9A-Fa-f]{2,4}"  # a status
     rf"|{_tag}(?:[/>.]{_tag})*"  # where in a data set
     r"|(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?"  # an address

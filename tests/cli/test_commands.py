@@ -115,7 +115,8 @@ def test_it_is_a_module_too() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["foward"], "dicomnode: No such command 'foward'"),
+        (["foward"], "dicomnode: No such command 'foward'; see dicomnode --help"),
+        (["rules", "diff", "gone.dcm"], "dicomnode: Invalid value for 'FILE': File 'gone.dcm' does not exist; see"),
         (["studies", "--jsn"], "dicomnode: No such option '--jsn'"),
         (["retrieve", "--config", "CONFIG"], "dicomnode: nothing is asked for: --study"),
         (["retrieve", "--study", "1.2.x", "--config", "CONFIG"], "dicomnode: study 1 is not a UID"),

@@ -19,6 +19,8 @@ BAD = {
     "": "1: the file is empty; add: profile: basic",
     "options: []": "1: the key 'profile' is missing; add: profile: basic",
     "profile: basic\noptoins: []": "2: unknown key 'optoins'; did you mean 'options'?",
+    "burned-in: {reason: x, when: []}": "1: unknown key 'burned-in'; rules about pixels hold by themselves; "
+    "further ones stand under suspicious_pixels: rules",
     "profile: full": "1: unknown profile 'full'; use basic",
     "profile: [basic]": "1: a single word is expected here",
     "- profile": "1: the rules must be keys with values; write: key: value",
@@ -179,8 +181,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(RulesError, match="does not exist"):
         rules.load(tmp_path / "none.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"profile: b\xe4sic\n")
-    with pytest.raises(RulesError, match=r"latin.yaml:1: the file is not UTF-8 text"):
+    with pytest.raises(RulesError, match=r"latin.yaml:1: the file is not UTF-8 text; save it as UTF-8"):
         rules.load(tmp_path / "latin.yaml")
+    with pytest.raises(RulesError, match="is a folder; name a file in it"):
+        rules.load(tmp_path)
 
 
 def step(plan: Plan, tag: int, vr: str, sop_class: str = CT) -> Action:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import sqlite3
 from typing import Any
 
@@ -57,6 +58,7 @@ def test_shown_and_exported(withheld, tmp_path):
         record = _record(chain.node, part10)
         shown = chain.node.command("quarantine", "show", record["quarantine"][:10]).stdout
         assert record["explanation"] in shown
+        assert re.search(r"^received at +20\d\d-\d\d-\d\d [\d:]{8}Z$", shown, re.MULTILINE)
         assert "Zwetschgenbaum" not in shown
         target = tmp_path / f"original{number}.dcm"
         result = chain.node.command("quarantine", "export", record["quarantine"], "--to", str(target))

@@ -160,12 +160,16 @@ def test_export(node, free_port, write_files, tmp_path):
     assert do(made, "export", key, "--to", str(tmp_path / "out")) == (0, f"3 instances in {tmp_path / 'out'}\n")
     files = sorted((tmp_path / "out").rglob("*.dcm"))
     assert len(files) == 3
+    kept = [file.read_bytes() for file in files]
     for file in files:
         content = file.read_bytes()
         data_set = images.parse(content)
         assert (file.stem, file.parent.name) == (data_set.SOPInstanceUID, data_set.SeriesInstanceUID)
         assert not any(needle.encode() in content for needle in synthetic.PERSON.needles())
-    assert do(made, "export", key, "--to", str(tmp_path / "out"))[0] == 1
+    for there in (tmp_path / "out", files[0]):
+        again = made.command("studies", "export", key, "--to", str(there))
+        assert (again.returncode, again.stdout.endswith(" is there already; name a new folder\n")) == (1, True), again
+    assert [file.read_bytes() for file in files] == kept
 
 
 def test_the_list_lives(way, write_files):

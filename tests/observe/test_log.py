@@ -132,6 +132,7 @@ def test_our_own_sentences_pass_whole() -> None:
     ):
         kept = only_known(sentence, names)
         assert kept.split()[:2] == sentence.split()[:2], kept
+    assert only_known("must be a duration such as 60s, 5m, 2h or 1d, not '10'").endswith("60s, 5m, 2h or 1d, not '10'")
 
 
 def test_a_doubt_names_its_tags(stream: io.StringIO) -> None:
