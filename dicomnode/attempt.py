@@ -16,7 +16,7 @@ from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.sender import Sender
 from dicomnode.dimse.status import Outcome, describe, outcome
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from dicomnode.errors import PeerRejected, PeerUnreachable, StoreDamaged
+from dicomnode.errors import CannotKeep, DicomnodeError, PeerRejected, PeerUnreachable, StoreDamaged
 from dicomnode.loading import Loaded, Row, loaded
 from dicomnode.model import Buffer, Event, Instance, Peer
 from dicomnode.outbox import Outbox
@@ -36,14 +36,19 @@ Context = tuple[str, str]
 
 @dataclass(slots=True)
 class Result:
-    """What came of the attempt: `error` says why it has to be made again, `held` why a person is needed."""
+    """What came of the attempt: `error` says why it has to be made again, `held` why a person is needed.
+
+    `refused` and `unread` are the errors of single instances; in the last attempt for such they are final.
+    """
 
     error: str = ""
     refused: str = ""
+    unread: str = ""
     held: str = ""
     unreachable: bool = False
     rejected: bool = False
     last_chance: bool = False
+    last_read: bool = False
 
 
 def proposals(instance: Instance) -> tuple[Context, ...]:
@@ -83,8 +88,9 @@ class Attempt:
         departures: Departures,
         stopping: Callable[[], bool],
         last_chance: bool,
+        last_read: bool,
     ) -> None:
-        self.result = Result(last_chance=last_chance)
+        self.result = Result(last_chance=last_chance, last_read=last_read)
         self._destination = destination
         self._key = key
         self._outbox = outbox
@@ -98,10 +104,11 @@ class Attempt:
         """Send until all is answered, or until something says to stop."""
         async with Transcoder() as transcoder:
             for contexts, group in split(rows):
-                await self._send_group(calling, contexts, group, transcoder)
+                while group and not self._over:
+                    group = await self._send_group(calling, contexts, group, transcoder)
                 if self._over:
                     break
-        self.result.error = self.result.error or self.result.refused
+        self.result.error = self.result.error or self.result.refused or self.result.unread
 
     @property
     def _over(self) -> bool:
@@ -109,19 +116,21 @@ class Attempt:
 
     async def _send_group(
         self, calling: str, contexts: list[Context], group: list[Row], transcoder: Transcoder
-    ) -> None:
-        result = self.result
+    ) -> list[Row]:
+        """Send on one association; what is left where a record that could not be read to its end has ended it."""
+        result, done = self.result, 0
         try:
             sender = await Sender.connect(self._destination, calling, contexts, patience=self._deadlines)
         except (PeerUnreachable, PeerRejected) as error:
             result.error, result.unreachable = error.what, True
             result.rejected = isinstance(error, PeerRejected) and error.result == 1
-            return
+            return []
         try:
             async with aclosing(loaded(self._outbox, group)) as records:
                 async for record in records:
                     await self._send(sender, record, transcoder)
-                    if self._over:
+                    done += 1
+                    if self._over or sender.ended:
                         break
             await sender.release()
         except PeerUnreachable as error:
@@ -130,6 +139,7 @@ class Attempt:
         except BaseException:
             sender.abort()
             raise
+        return group[done:]
 
     async def _send(self, sender: Sender, record: Loaded, transcoder: Transcoder) -> None:
         instance = record.instance
@@ -138,15 +148,15 @@ class Attempt:
             self._record(instance, NO_CONTEXT, ok=False)
             return
         try:
-            if record.damage is not None:
-                raise record.damage
+            if record.trouble is not None:
+                raise record.trouble
             status = await self._store(sender, record, syntax, transcoder)
         except CannotTranscode as error:
             self._hold(instance, error)
         except StoreDamaged as error:
             self._lose(record, error)
-            if sender.ended:  # it was on its way when that was seen; the rest goes on another association
-                self.result.error = str(error)
+        except CannotKeep as error:
+            self._leave(record, error)
         else:
             self._judge(instance, status)
 
@@ -188,7 +198,15 @@ class Attempt:
         if not ok:
             self._tell("instance-refused", instance=instance.instance_key, status=f"0x{status:04X}")
 
-    def _hold(self, instance: Instance, error: CannotTranscode) -> None:
+    def _leave(self, record: Loaded, error: CannotKeep) -> None:
+        """The disk does not give it now; when that goes on a person is needed. The rest goes on."""
+        what = f"an instance in segment {record.location.segment} cannot be sent: {error.what}"
+        if self.result.last_read:
+            self._hold(record.instance, CannotKeep(what, "repair the disk, then dicomnode studies retry"))
+        else:
+            self.result.unread = what
+
+    def _hold(self, instance: Instance, error: DicomnodeError) -> None:
         """The instance keeps its place among those to be sent; the rest goes on."""
         self.result.held = self.result.held or str(error)
         self._tell("instance-held", instance=instance.instance_key, error=str(error))

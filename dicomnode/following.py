@@ -150,7 +150,7 @@ class Following:
 
     def _has_unsent(self, key: Key) -> bool:
         """Whether a destination still lacks something of the study that lies here (blocking)."""
-        return any(self._journal.unsent(*key, name) for name in self._ways[key[0]].destinations)
+        return any(self._journal.has_unsent(*key, name) for name in self._ways[key[0]].destinations)
 
     async def _fresh(self, study: Study) -> Study:
         fresh = await asyncio.to_thread(self._journal.get_study, study.project, study.study_key)

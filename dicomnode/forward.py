@@ -26,6 +26,8 @@ from dicomnode.tally import Departures
 
 log = structlog.get_logger()
 
+READS = 5  # attempts, after which an instance that the disk does not give is held
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -62,7 +64,7 @@ class Forwarder:
         self._associations = associations
         self._asked = asked  # whether a project wants to know if the destination holds what it took
         self._asking: set[asyncio.Task[list[str]]] = set()
-        self._lacked: dict[Key, int] = {}  # how often in a row it did not
+        self._lacked: dict[Key, int] = {}  # how often in a row it did not; the journal has what was sent again
         self.departures = Departures()
         self._waiting: dict[Key, Delivery] = {}
         self._due: dict[Key, float] = {}  # when each may be tried, in monotonic seconds: the wall clock may jump
@@ -108,8 +110,8 @@ class Forwarder:
 
     def drop(self, key: Key) -> bool:
         """Send nothing more of this study until it is added again; True where an instance is just being sent."""
-        self._waiting.pop(key, None)
-        self._due.pop(key, None)
+        for forgotten in (self._waiting, self._due, self._lacked):
+            forgotten.pop(key, None)
         if key in self._busy:
             self._dropped.add(key)
         return key in self._busy
@@ -196,6 +198,7 @@ class Forwarder:
             departures=self.departures,
             stopping=lambda: self._stopping or key in self._dropped,
             last_chance=self._refusals.get(key, 0) + 1 >= self._patience.refusals,
+            last_read=delivery.attempts + 1 >= READS,
         )
         await attempt.run(self._calling(delivery.project), rows)
         if attempt.result.refused:
@@ -244,6 +247,11 @@ class Forwarder:
         except DicomnodeError as error:
             self._ask_later(delivery, error.what)
             return
+        except Exception as error:  # noqa: BLE001 - whatever it answers, what it took is not sent again for it
+            self._ask_later(
+                delivery, f"{self.destination.name} could not be asked: an unexpected {type(error).__name__}"
+            )
+            return
         if lacking is None or key in self._waiting or key in self._dropped:
             return
         if not lacking:
@@ -251,7 +259,11 @@ class Forwarder:
             state = DeliveryState.CONFIRMED if self._asked(delivery.project) else DeliveryState.SENT
             await self._confirmed(replace(delivery, state=state, attempts=0, error="", next_at=0.0))
             return
-        times = self._lacked[key] = self._lacked.get(key, 0) + 1
+        if key not in self._lacked:  # since the node started
+            self._lacked[key] = confirm.ASKS * await asyncio.to_thread(
+                self._journal.resent, *key, self.destination.name
+            )
+        times = self._lacked[key] = self._lacked[key] + 1
         what = f"{self.destination.name} does not list {len(lacking)} of the instances that it took"
         if times % confirm.ASKS:
             self._ask_later(delivery, what)

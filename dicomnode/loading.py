@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass
 
-from dicomnode.errors import StoreDamaged
+from dicomnode.errors import CannotKeep, StoreDamaged
 from dicomnode.model import Buffer, Instance, Location
 from dicomnode.outbox import Outbox
 from dicomnode.records import READ_WHOLE
@@ -19,13 +19,13 @@ Row = tuple[Instance, Location]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A record to be sent; `whole` is its Part 10 bytes, or None where it is too large to be held, or damaged."""
+    """A record to be sent; `whole` is its Part 10 bytes, or None where it is too large to be held, or in `trouble`."""
 
     instance: Instance
     location: Location
     outbox: Outbox
     whole: Buffer | None = None
-    damage: StoreDamaged | None = None
+    trouble: StoreDamaged | CannotKeep | None = None
 
     def pieces(self, start: int = 0) -> Iterator[Buffer]:
         """The Part 10 bytes from `start` on; blocks where the record is not held. Raises StoreDamaged, CannotKeep."""
@@ -36,7 +36,7 @@ class Loaded:
 
 
 async def loaded(outbox: Outbox, rows: Iterable[Row]) -> AsyncGenerator[Loaded, None]:
-    """The rows in order with what was read of them; raises CannotKeep when the disk cannot be read."""
+    """The rows in order with what was read of them; one that cannot be read keeps no other."""
     for batch in _batches(rows):
         if batch[0][1].data_length > READ_WHOLE:
             yield Loaded(*batch[0], outbox)
@@ -65,6 +65,6 @@ def _read(outbox: Outbox, rows: list[Row]) -> list[Loaded]:
     for instance, location in rows:
         try:
             found.append(Loaded(instance, location, outbox, next(outbox.pieces(location))))
-        except StoreDamaged as damage:
-            found.append(Loaded(instance, location, outbox, damage=damage))
+        except (StoreDamaged, CannotKeep) as trouble:
+            found.append(Loaded(instance, location, outbox, trouble=trouble))
     return found

@@ -128,12 +128,14 @@ class Retriever:
     async def _settle(self, request: Request) -> list[Found]:
         """What is still missing once nothing has arrived for a while; nothing where the source gave no list."""
         ended, listed = time.monotonic(), request.listed.keyed(request.way)
-        answer = request.listed.answer(request.way)
+        answer, missing, seen = request.listed.answer(request.way), list[Found](), -1.0
         while True:
-            here = await asyncio.to_thread(self._here, request)
-            missing = [listed[key] for key in here.gap(answer).keys]
-            quiet_since = max(ended, self._open.last_arrival(request.key) or 0.0)
-            if not missing or time.monotonic() - quiet_since > SETTLE:
+            last = self._open.last_arrival(request.key) or 0.0
+            if last != seen:  # else nothing has come since it was counted
+                seen = last
+                here = await asyncio.to_thread(self._here, request)
+                missing = [listed[key] for key in here.gap(answer).keys]
+            if not missing or time.monotonic() - max(ended, last) > SETTLE:
                 return missing
             await asyncio.sleep(0.1)
 

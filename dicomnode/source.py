@@ -63,6 +63,8 @@ async def ask(source: Peer, way: Way, uid: str) -> Listed | None:
     instances = None
     if way.verify is Verify.FIND:
         instances = await apart(query.find_instances, source, way.ae_title, uid)
+        if instances is not None and len(instances) < (found.count or 0):
+            instances = None  # it counts more than it lists: the list proves nothing
     return Listed(instances, found.count)
 
 

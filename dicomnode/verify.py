@@ -20,7 +20,7 @@ from dicomnode.ways import Way
 
 log = structlog.get_logger()
 
-AT_ONCE = 2  # studies that one source is asked about, or sends, at the same time
+AT_ONCE = 2  # studies that one source is asked about at the same time, and as many that it sends meanwhile
 LOOK_EVERY = 0.2  # seconds
 OTHER_PEER = "sent by another peer than the source"
 UNKNOWN_UID = "its UID at the source is not known here"
@@ -56,7 +56,7 @@ class Verifier:
         self._journal = journal
         self._book = book
         self.mover = mover
-        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._turns: dict[tuple[str, bool], asyncio.Semaphore] = {}  # by source, and whether it is only asked
 
     async def here(self, key: Key) -> Here:
         """What is here of the study, all that was acknowledged so far."""
@@ -110,8 +110,9 @@ class Verifier:
             left = study.way.patience - (time.monotonic() - study.began)
             await asyncio.sleep(max(0.05, min(study.inquiry.pause(study.way.quiet), left)))
         source = study.way.source or ""
-        async with self._turns.setdefault(source, asyncio.Semaphore(AT_ONCE)):
-            if step in (Next.ASK, Next.ASK_LATER):
+        asking = step in (Next.ASK, Next.ASK_LATER)
+        async with self._turns.setdefault((source, asking), asyncio.Semaphore(AT_ONCE)):
+            if asking:
                 await self._ask(study, source)
                 return
             await self._fetch(study, step, here, source)
@@ -153,13 +154,14 @@ class Verifier:
 
     async def _settle(self, study: _Study) -> None:
         """Wait until what was missing has come, or nothing has come for the quiet time."""
-        ended = time.monotonic()
-        while True:
-            gap = (await self.here(study.key)).gap(study.inquiry.answer)
+        ended, seen = time.monotonic(), -1.0
+        while (last := self._open.last_arrival(study.key)) is not None:
+            if last != seen:  # else nothing has come since it was counted
+                seen = last
+                if not (await self.here(study.key)).gap(study.inquiry.answer).count:
+                    return
             now = time.monotonic()
-            if not gap.count or (now - ended >= study.way.quiet and self._open.still(study.key, now)):
-                return
-            if self._open.last_arrival(study.key) is None:
+            if now - ended >= study.way.quiet and self._open.still(study.key, now):
                 return
             await asyncio.sleep(LOOK_EVERY)
 

@@ -5,8 +5,10 @@ What is asked for and found is identified; it must not be logged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from pydicom.dataset import Dataset
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -16,7 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicomnode.dimse.session import Session
 from dicomnode.dimse.syntaxes import VERIFICATION
-from dicomnode.errors import PermanentError, TransientError
+from dicomnode.errors import PeerUnreachable, PermanentError, TransientError
 from dicomnode.model import Peer
 
 FIND = str(StudyRootQueryRetrieveInformationModelFind)
@@ -24,7 +26,9 @@ MOVE = str(StudyRootQueryRetrieveInformationModelMove)
 SILENCE = 60.0
 MOVE_SILENCE = 600.0
 
-_MOST_MATCHES = 1_000_000
+_MOST_MATCHES = 250_000
+_LONGEST_LIST = 600.0  # seconds that a source may take to list one study
+_STALLED = 6  # times `silence` that pending responses of a C-MOVE are believed while nothing else happens
 _MOST_IN_LIST = 500
 _LONGEST_NUMBER = 12  # characters of an IS, PS3.5 6.2
 _MOST_INSTANCES = 10**9
@@ -32,7 +36,10 @@ _CANNOT = frozenset({0x0122, 0xA900})
 _BUSY = frozenset({0xA700, 0xA701, 0xA702, 0x0110, 0x0213})
 
 
-@dataclass(frozen=True)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """One match of a C-FIND; identified. `count` is the number of related instances, where the source told it."""
 
@@ -80,15 +87,19 @@ def find_study(peer: Peer, calling: str, study_uid: str, *, silence: float = SIL
     with Session(peer, calling, [FIND], silence) as session:
         keys = _keys("STUDY", study_uid, NumberOfStudyRelatedInstances="", ModalitiesInStudy="")
         try:
-            matches = [match for match in _find(session, keys) if _text(match, "StudyInstanceUID") == study_uid]
+            matches = _find(session, keys, lambda match: _counted(match, study_uid))
         except _CannotAnswer as error:
             raise PermanentError(
                 f"{peer.name} cannot answer C-FIND: {error}", "have it allow study root C-FIND"
             ) from None
-    if not matches:
+    return matches[0] if matches else None
+
+
+def _counted(match: Dataset, study_uid: str) -> Found | None:
+    if _text(match, "StudyInstanceUID") != study_uid:
         return None
-    count = _count(matches[0], "NumberOfStudyRelatedInstances")
-    return Found(study_uid, modality=_text(matches[0], "ModalitiesInStudy"), count=count)
+    count = _count(match, "NumberOfStudyRelatedInstances")
+    return Found(study_uid, modality=_text(match, "ModalitiesInStudy"), count=count)
 
 
 def find_studies(
@@ -103,12 +114,11 @@ def find_studies(
     told = dict.fromkeys(("ModalitiesInStudy", "NumberOfStudyRelatedInstances"), "")
     with Session(peer, calling, [FIND], silence) as session:
         try:
-            matches = list(_find(session, _keys("STUDY", "", StudyDate=dates, **asked, **told)))
+            found = _find(session, _keys("STUDY", "", StudyDate=dates, **asked, **told), _study)
         except _CannotAnswer as error:
             raise PermanentError(
                 f"{peer.name} cannot answer C-FIND: {error}", "have it allow study root C-FIND"
             ) from None
-    found = [_study(match) for match in matches]
     fit = (s for s in found if s.uid and (not accession or s.accession == accession))
     return list({s.uid: s for s in fit if not patient or s.patient == patient}.values())
 
@@ -127,10 +137,11 @@ def find_modalities(peer: Peer, calling: str, study_uid: str, *, silence: float 
     """The modalities of a study's series; none where the source does not tell. Raises as find_study."""
     with Session(peer, calling, [FIND], silence) as session:
         try:
-            matches = list(_find(session, _keys("SERIES", study_uid, SeriesInstanceUID="", Modality="")))
+            keys = _keys("SERIES", study_uid, SeriesInstanceUID="", Modality="")
+            found = _find(session, keys, lambda match: _series(match, study_uid))
         except _CannotAnswer:
             return frozenset()
-    return frozenset(_text(match, "Modality").strip().upper() for match in matches) - {""}
+    return frozenset(series.modality.strip().upper() for series in found) - {""}
 
 
 def find_instances(peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE) -> list[Found] | None:
@@ -138,28 +149,47 @@ def find_instances(peer: Peer, calling: str, study_uid: str, *, silence: float =
 
     Raises PeerUnreachable, PeerRejected, TransientError.
     """
-    found: list[Found] = []
+    found: dict[str, Found] = {}
     with Session(peer, calling, [FIND], silence) as session:
         try:
             keys = _keys("SERIES", study_uid, SeriesInstanceUID="", Modality="", NumberOfSeriesRelatedInstances="")
-            for series in list(_find(session, keys)):
-                images, count = _images(session, study_uid, series), _count(series, "NumberOfSeriesRelatedInstances")
-                if (not images and count is None) or len(images) < (count or 0):
+            for series in dict.fromkeys(_find(session, keys, lambda match: _series(match, study_uid))):
+                images = _images(session, series) if series.series_uid else {}
+                if not series.series_uid or (not images and series.count is None) or len(images) < (series.count or 0):
                     return None  # it does not list all that it counts
-                found += images
+                found |= images
+                if len(found) > _MOST_MATCHES:
+                    raise _endless(session)
         except _CannotAnswer:
             return None
-    return found
+    return list(found.values())
 
 
-def _images(session: Session, study_uid: str, series: Dataset) -> list[Found]:
-    series_uid = _text(series, "SeriesInstanceUID")
-    if not series_uid:
-        raise _CannotAnswer("no Series Instance UID")
-    keys = _keys("IMAGE", study_uid, SeriesInstanceUID=series_uid, SOPInstanceUID="")
-    sop_uids = {_text(match, "SOPInstanceUID"): None for match in _find(session, keys)}
-    modality = _text(series, "Modality")
-    return [Found(study_uid, series_uid, sop_uid, modality) for sop_uid in sop_uids if sop_uid]
+def _series(match: Dataset, study_uid: str) -> Found | None:
+    """A series of this study: who does not say of which study a match is was asked for no other."""
+    if not _is(match, "StudyInstanceUID", study_uid):
+        return None
+    count = _count(match, "NumberOfSeriesRelatedInstances")
+    return Found(study_uid, _text(match, "SeriesInstanceUID"), modality=_text(match, "Modality"), count=count)
+
+
+def _images(session: Session, series: Found) -> dict[str, Found]:
+    """The instances of one series by their UID."""
+
+    def image(match: Dataset) -> str:
+        uids = {"StudyInstanceUID": series.study_uid, "SeriesInstanceUID": series.series_uid}
+        of_series = all(_is(match, keyword, uid) for keyword, uid in uids.items())
+        return _text(match, "SOPInstanceUID") if of_series else ""
+
+    keys = _keys("IMAGE", series.study_uid, SeriesInstanceUID=series.series_uid, SOPInstanceUID="")
+    return {
+        uid: Found(series.study_uid, series.series_uid, uid, series.modality)
+        for uid in _find(session, keys, lambda match: image(match) or None)
+    }
+
+
+def _is(match: Dataset, keyword: str, uid: str) -> bool:
+    return _text(match, keyword) in ("", uid)
 
 
 def _keys(level: str, study_uid: str, **others: str | list[str]) -> Dataset:
@@ -185,24 +215,30 @@ def _count(match: Dataset, keyword: str) -> int | None:
     return None if count is None or count > _MOST_INSTANCES else count
 
 
-def _find(session: Session, keys: Dataset) -> Iterator[Dataset]:
-    """The matches of a C-FIND; the responses are always taken to the last."""
-    matches: list[Dataset] = []
+def _find(session: Session, keys: Dataset, pick: Callable[[Dataset], T | None]) -> list[T]:
+    """What `pick` makes of the matches of a C-FIND, without the Nones; the responses are taken to the last."""
+    found: list[T] = []
     final: int | None = None
-    for status, identifier in session.association.send_c_find(keys, FIND, msg_id=session.next_id()):
+    for number, (status, identifier) in enumerate(
+        session.association.send_c_find(keys, FIND, msg_id=session.next_id()), 1
+    ):
         session.heard()
         if "Status" not in status:
             raise session.lost()
         final = status.Status
-        if final in (0xFF00, 0xFF01) and identifier is not None:
-            matches.append(identifier)
-        if len(matches) > _MOST_MATCHES:
-            raise PermanentError(f"{session.peer.name} never ends its answer to C-FIND", "look into its log")
+        if final in (0xFF00, 0xFF01) and identifier is not None and (picked := pick(identifier)) is not None:
+            found.append(picked)
+        if number > _MOST_MATCHES or time.monotonic() - session.began > _LONGEST_LIST:
+            raise _endless(session)
     if final is None or final in (0xFF00, 0xFF01):
         raise session.lost()
     if final:
         _raise_for(session.peer, "C-FIND", final)
-    return iter(matches)
+    return found
+
+
+def _endless(session: Session) -> PermanentError:
+    return PermanentError(f"{session.peer.name} never ends its answer to C-FIND", "look into its log")
 
 
 def _raise_for(peer: Peer, operation: str, status: int) -> None:
@@ -264,14 +300,20 @@ def move_study(
 
 
 def _move(session: Session, keys: Dataset, destination: str, progress: Callable[[Moved], None]) -> Moved:
-    """One C-MOVE; its responses are always taken to the last."""
+    """One C-MOVE; its responses are taken to the last, unless they go on and on and nothing else happens."""
     last: Moved | None = None
+    progressed = time.monotonic()
     for status, _ in session.association.send_c_move(keys, destination, MOVE, msg_id=session.next_id()):
         session.heard()
         if "Status" not in status:
             raise session.lost()
-        last = _moved(status)
+        before, last = last, _moved(status)
         progress(last)
+        if last != before:
+            progressed = time.monotonic()
+        if last.pending and time.monotonic() - max(progressed, session.alive()) > _STALLED * session.silence:
+            what = f"{session.peer.name} says again and again that it will send, and does not"
+            raise PeerUnreachable(what, "look into its log")
     if last is None or last.pending:
         raise session.lost()
     return last

@@ -65,9 +65,9 @@ class Session:
         self.timed_out = False
         self._calling = calling
         self._abstract_syntaxes = abstract_syntaxes
-        self._silence = silence
-        self._alive = alive
-        self._last = time.monotonic()
+        self.silence = silence
+        self.alive = alive or (lambda: 0.0)
+        self._last = self.began = time.monotonic()
         self._socket: socket.socket | None = None
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._watchdog, name="dicom-watchdog", daemon=True)
@@ -109,7 +109,7 @@ class Session:
     def _associate(self) -> Association:
         ae = AE(ae_title=self._calling)
         ae.connection_timeout = CONNECT
-        ae.acse_timeout = ae.network_timeout = self._silence
+        ae.acse_timeout = ae.network_timeout = self.silence
         ae.dimse_timeout = None
         contexts = [build_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in self._abstract_syntaxes]
         where = f"{self.peer.name} ({self.peer.host}:{self.peer.port})"
@@ -143,7 +143,7 @@ class Session:
         wrapper = event.assoc.dul.socket
         if wrapper is not None and wrapper.socket is not None:
             self._socket = wrapper.socket
-            self._socket.settimeout(self._silence)
+            self._socket.settimeout(self.silence)
 
     def next_id(self) -> int:
         """A Message ID that is unique on this association."""
@@ -156,13 +156,13 @@ class Session:
 
     def lost(self) -> PeerUnreachable:
         """The error to raise when a response never came."""
-        how = f"said nothing for {self._silence:g} s" if self.timed_out else "ended the association"
+        how = f"said nothing for {self.silence:g} s" if self.timed_out else "ended the association"
         return PeerUnreachable(f"{self.peer.name} {how}", "look into its log")
 
     def _watchdog(self) -> None:
         while not self._over.wait(_LOOK):
-            last = max(self._last, self._alive()) if self._alive else self._last
-            if time.monotonic() - last > self._silence:
+            last = max(self._last, self.alive())
+            if time.monotonic() - last > self.silence:
                 self.timed_out = True
                 self._shut()
                 return

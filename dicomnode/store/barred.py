@@ -12,6 +12,8 @@ from dicomnode.model import FAILING, Event, Fate, Reason, Withheld
 from dicomnode.store import schema
 from dicomnode.store.changes import LOST
 
+NONE = false()
+
 
 def barred() -> ColumnElement[bool]:
     """Of a row of instances: whether a sealed original keeps it back.
@@ -57,13 +59,14 @@ class Barred:
         found = [tuple(row) for row in self._all(asked.where(*of_study, reasons, *_keeping(*over)))]
         if any(reason == Reason.STUDY_CONDITIONS for _, reason in found):
             return true()
-        return schema.instance.c.series_key.in_([series for series, _ in found]) if found else false()
+        return schema.instance.c.series_key.in_([series for series, _ in found]) if found else NONE
 
     def barred(self, project: str, study_key: str) -> frozenset[str]:
         """Keys of the study's clean instances that are kept back."""
-        row = schema.instance.c
-        of_study = (row.project == project, row.study_key == study_key)
-        chosen = select(row.instance_key).where(*of_study, self._barred_of(project, study_key))
+        row, those = schema.instance.c, self._barred_of(project, study_key)
+        if those is NONE:
+            return frozenset()
+        chosen = select(row.instance_key).where(row.project == project, row.study_key == study_key, those)
         return frozenset(key for (key,) in map(tuple, self._all(chosen)))
 
     def kept_for_later(self, project: str, study_key: str) -> bool:
@@ -90,9 +93,11 @@ class Barred:
 
     def _barred_sent(self, project: str, study_key: str) -> int:
         """How many of what is kept back some destination has taken already."""
-        row, sent = schema.instance.c, schema.sent.c
+        row, sent, those = schema.instance.c, schema.sent.c, self._barred_of(project, study_key)
+        if those is NONE:
+            return 0
         to_study = (sent.project == row.project, sent.instance_key == row.instance_key)
         taken = select(sent.at).where(*to_study, sent.ok == true())
-        of_study = (row.project == project, row.study_key == study_key, self._barred_of(project, study_key))
+        of_study = (row.project == project, row.study_key == study_key, those)
         counted = select(func.count()).select_from(schema.instance).where(*of_study, taken.exists())
         return int(self._all(counted)[0][0])

@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
@@ -259,22 +259,21 @@ class Journal(Telling, Gaps, Barred):
 
     def unsent(self, project: str, study_key: str, destination: str) -> list[tuple[Instance, Location]]:
         """Those of instances() that may go and that the destination has neither taken nor refused for good."""
-        table, answer = schema.instance.c, schema.sent.c
-        answered = (
-            select(answer.status)
-            .where(
-                answer.instance_key == table.instance_key,
-                answer.destination == destination,
-                answer.project == project,
-            )
-            .exists()
+        chosen = self._unsent(
+            project, study_key, destination, *(schema.instance.c[name] for name in INSTANCE + LOCATION)
         )
-        return [
-            _placed(row)
-            for row in self._all(
-                _placed_instances(project, study_key).where(~answered, ~self._barred_of(project, study_key))
-            )
-        ]
+        return [_placed(row) for row in self._all(chosen.order_by(schema.instance.c.id))]
+
+    def has_unsent(self, project: str, study_key: str, destination: str) -> bool:
+        """Whether unsent() has any."""
+        return bool(self._all(self._unsent(project, study_key, destination, schema.instance.c.id).limit(1)))
+
+    def _unsent(self, project: str, study_key: str, destination: str, *columns: ColumnElement[Any]) -> Select[Any]:
+        table, answer = schema.instance.c, schema.sent.c
+        to_study = (answer.instance_key == table.instance_key, answer.project == project)
+        answered = select(answer.status).where(*to_study, answer.destination == destination).exists()
+        placed = (_of(schema.instance, project, study_key), table.segment.is_not(None))
+        return select(*columns).where(*placed, ~answered, ~self._barred_of(project, study_key))
 
     def answers(self, project: str, study_key: str, destination: str) -> tuple[int, int]:
         """How many of the study's instances the destination has taken, and refused for good."""

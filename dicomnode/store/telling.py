@@ -45,6 +45,17 @@ class Telling:
         statement = select(schema.event).where(schema.event.c.project == project, schema.event.c.study_key == study_key)
         return [_event(row) for row in self._all(statement.order_by(schema.event.c.id))]
 
+    def resent(self, project: str, study_key: str, destination: str) -> int:
+        """How often in a row what the destination took and did not list has been sent again."""
+        times = 0
+        for event in self.events(project, study_key):
+            if event.name == "study-decided":
+                times = 0
+            elif event.facts.get("destination") == destination:
+                ended = event.name in ("delivery-confirmed", "delivery-failed")
+                times = 0 if ended else times + (event.name == "delivery-unconfirmed" and "missing" in event.facts)
+        return times
+
     def unpublished(self, most: int) -> list[tuple[int, Event]]:
         """The oldest events that wait to be published, each with its number."""
         table = schema.event.c

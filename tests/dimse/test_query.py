@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import images
 import pytest
 import synthetic
 from keeper import Keeper, peer, serving
+from odd_source import archive, match
 from peers.dcmtk import Dcmqrscp, dcmsend
 from peers.scripted import Acceptor, Step
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import evt
 
 from dicomnode.dimse import query
-from dicomnode.dimse.query import FIND, MOVE, Found, Moved
+from dicomnode.dimse.query import Found, Moved
 from dicomnode.errors import PeerRejected, PeerUnreachable, PermanentError, TransientError
 from dicomnode.model import Peer
 from dicomnode.upper_layer import Abort, AnsweredContext, AssociateAccept, AssociateReject
@@ -77,29 +78,6 @@ async def test_an_archive_finds_and_moves(
         wanted = [str(data_set.SOPInstanceUID) for data_set in data_sets[:2]]
         final, _ = await asyncio.to_thread(move, source, study, series_uid=series[0], sop_uids=wanted)
         assert set(keeper.data_sets) == set(wanted)
-
-
-@contextmanager
-def archive(port: int, **handlers: Callable[..., object]) -> Iterator[Peer]:
-    """pynetdicom as a source whose handlers the test writes: find=, move=, echo=."""
-    ae = AE("STAGING")
-    for uid in (FIND, MOVE, "1.2.840.10008.1.1"):
-        ae.add_supported_context(uid)
-    names = {"find": evt.EVT_C_FIND, "move": evt.EVT_C_MOVE, "echo": evt.EVT_C_ECHO}
-    server = ae.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(names[name], handler) for name, handler in handlers.items()]
-    )
-    try:
-        yield peer(port, "STAGING")
-    finally:
-        server.shutdown()
-
-
-def match(**values: object) -> Dataset:
-    data_set = Dataset()
-    for keyword, value in values.items():
-        setattr(data_set, keyword, value)
-    return data_set
 
 
 def test_matches_of_other_studies_are_not_believed_and_counts_are_told(free_port: Callable[[], int]) -> None:

@@ -75,6 +75,17 @@ def test_dcmqrscp_is_asked_and_sends_what_did_not_come(dcmqrscp, node, storescp,
     assert len(research.files()) == 6
 
 
+def test_a_list_that_is_shorter_than_the_count_proves_nothing(chain, write_files) -> None:
+    sent = [*synthetic.series(2), *synthetic.series(2, series=2)]
+    archive, node, research = chain(sent)
+    archive.unlisted = {2, 3}
+    _push(node, write_files, sent[:2])
+    node.wait_settled()
+    assert _evidence(node) == "source counts 4, 4 here"
+    assert archive.moved == [("STUDY", 4)]
+    assert len(research.files()) == 4
+
+
 def test_what_the_source_never_sends_is_asked_for_twice_then_the_study_waits_with_the_list(chain, write_files) -> None:
     sent = list(synthetic.series(4))
     archive, node, research = chain(sent)

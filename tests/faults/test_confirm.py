@@ -10,6 +10,7 @@ import synthetic
 from machine import Machine
 from peers.archive import Archive
 
+from dicomnode.dimse import query
 from dicomnode.model import Delivery, DeliveryState
 from dicomnode.studies import Fact
 
@@ -111,3 +112,36 @@ async def test_a_late_instance_is_confirmed_too(machine: Making, research: Archi
     (study,) = node.journal.studies()
     assert study.amended
     assert _delivery(node).state is DeliveryState.CONFIRMED
+
+
+async def test_one_that_answers_nonsense_is_asked_again_and_nothing_is_sent_or_told_twice(
+    machine: Making, research: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nonsense(*_: object, **__: object) -> None:
+        raise ValueError("Zwetschgenbaum^Ottokar")
+
+    node = await machine(research=research.port, confirm="find")
+    with monkeypatch.context() as answers:
+        answers.setattr(query, "find_instances", nonsense)
+        await node.send(SENT)
+        await node.until(lambda: any(each.attempts >= 3 for each in node.journal.deliveries()), what="three questions")
+        delivery = _delivery(node)
+        assert (delivery.state, node.states()) == (DeliveryState.SENT, {"forwarded": 1})
+        assert delivery.error == "research could not be asked: an unexpected ValueError"
+    await node.settled(1)
+    assert [_events(node).count(f"delivery-{name}") for name in ("sent", "unconfirmed", "confirmed")] == [1, 1, 1]
+    assert len(research.received) == 3
+
+
+async def test_how_often_something_was_sent_again_is_remembered_over_a_restart(
+    machine: Making, research: Archive
+) -> None:
+    research.forgets = [10**6]
+    node = await machine(research=research.port, confirm="find")
+    await node.send(SENT)
+    for times in (1, 2):
+        await node.until(lambda times=times: 10**6 - research.forgets[0] >= 3 * (times + 1), what="another copy")
+        await node.stop()
+        await node.start()
+    await node.until(lambda: node.states() == {"failed": 1}, what="a failed study")
+    assert 10**6 - research.forgets[0] == 3 * 3, "sent, and twice again"

@@ -307,16 +307,16 @@ async def test_a_lost_instance_holds_the_study_and_the_rest_goes_out(tmp_path: P
 
 async def test_trouble_of_our_own_is_in_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
-        raise CannotKeep("cannot open segment", "look at its disk")
+        raise CannotKeep("the journal cannot be read", "look at its disk")
 
     receiver = Receiver()
     async with world(tmp_path) as here, serving(receiver) as (_, port):
         here.hold(cases(1))
         with monkeypatch.context() as trouble:
-            trouble.setattr(here.outbox, "pieces", broken)
+            trouble.setattr(here.journal, "unsent", broken)
             here.forwarder(port).add(WAITING)
             await until(lambda: here.delivery().attempts == 2)
-            assert here.delivery().error == "cannot open segment; look at its disk"
+            assert here.delivery().error == "the journal cannot be read; look at its disk"
             assert here.delivery().state in (DeliveryState.WAITING, DeliveryState.SENDING)
         assert (await here.ends()).state is DeliveryState.SENT
         assert here.events().count("delivery-postponed") == 1

@@ -26,7 +26,8 @@ COUNTS = {"STUDY": "NumberOfStudyRelatedInstances", "SERIES": "NumberOfSeriesRel
 class Archive:
     """Holds Part 10 files; `destinations` are AE title -> port.
 
-    `hides` are numbers of instances that it lists and never sends; `levels` are those that C-FIND answers, others with
+    `hides` are numbers of instances that it lists and never sends, `unlisted` of those that it has and does not list
+    though its count of the study has them; `levels` are those that C-FIND answers, others with
     0xA900; `find` is the status of every C-FIND, `move` what a C-MOVE does: "send" (with pending responses), "silent"
     (none, `pause` seconds before each instance), "abort" (after the first instance), or a final status.
     """
@@ -43,6 +44,7 @@ class Archive:
         self.held = [images.parse(part10) for part10 in files]
         self.destinations = destinations or {}
         self.hides: set[int] = set()
+        self.unlisted: set[int] = set()
         self.levels = {"STUDY", "SERIES", "IMAGE"}
         self.find, self.move, self.pause = 0x0000, "send", 0.0
         self.counts = True
@@ -110,7 +112,10 @@ class Archive:
             return
         depth = LEVELS[level]
         groups: dict[tuple[str, ...], list[Dataset]] = {}
+        unlisted = {str(self.held[number].SOPInstanceUID) for number in self.unlisted if depth > 1}
         for data_set in self._matching(keys):
+            if str(data_set.SOPInstanceUID) in unlisted:
+                continue
             groups.setdefault(tuple(str(data_set.get(k)) for k in KEYS[:depth]), []).append(data_set)
         for uids, members in groups.items():
             found = Dataset()
