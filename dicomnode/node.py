@@ -168,6 +168,7 @@ class Node:
         settings = self.settings
         self._open = OpenStudies()
         self._mover = Mover(settings.peers, self._open, settings.timeouts.silence)
+        self._closing.callback(self._mover.lines.close)
         self._completion = Completion(
             self._ways,
             self._open,

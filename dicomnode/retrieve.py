@@ -62,7 +62,7 @@ class Retriever:
     async def fetch(self, request: Request, report: Report) -> bool:
         """Fetch one study; True when all that the source lists has arrived (or the source lists nothing to compare)."""
         try:
-            listed = await ask(request.source, request.way, request.uid)
+            listed = await ask(request.source, request.way, request.uid, self._mover.lines)
             if listed is None:
                 self._say(request, report, "study-unknown", source=request.source.name)
                 return False

@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from dicomnode.dimse import query
 from dicomnode.dimse.apart import apart
+from dicomnode.dimse.lines import Lines
 from dicomnode.dimse.query import Found, Moved
 from dicomnode.model import Peer
 from dicomnode.studies import Key, Next, OpenStudies, SourceAnswer, Verify
@@ -52,17 +54,17 @@ class Move:
     key: Key
 
 
-async def ask(source: Peer, way: Way, uid: str) -> Listed | None:
+async def ask(source: Peer, way: Way, uid: str, lines: Lines | None = None) -> Listed | None:
     """What the source holds of the study, as far as the project wants to know; None: nothing.
 
     Raises PeerUnreachable, PeerRejected, Transient- or PermanentError.
     """
-    found = await apart(query.find_study, source, way.ae_title, uid)
+    found = await apart(query.find_study, source, way.ae_title, uid, lines=lines)
     if found is None or way.verify is Verify.QUIET:
         return None if found is None else Listed()
     instances = None
     if way.verify is Verify.FIND:
-        instances = await apart(query.find_instances, source, way.ae_title, uid)
+        instances = await apart(query.find_instances, source, way.ae_title, uid, lines=lines)
         if instances is not None and len(instances) < (found.count or 0):
             instances = None  # it counts more than it lists: the list proves nothing
     return Listed(instances, found.count)
@@ -84,6 +86,7 @@ class Mover:
     def __init__(self, peers: Mapping[str, Peer], open_studies: OpenStudies, silence: float) -> None:
         self.peers = peers
         self.silence = silence
+        self.lines = Lines()
         self._open = open_studies
 
     async def move(self, move: Move, wanted: Parts, progress: Callable[[Moved], None]) -> str:
@@ -95,10 +98,9 @@ class Mover:
 
         title = move.way.ae_title
         for series_uid, sop_uids in wanted:
-            told = {"series_uid": series_uid, "sop_uids": sop_uids, "progress": progress}
-            moved = await apart(
-                query.move_study, move.source, title, title, move.uid, alive=alive, silence=self.silence, **told
-            )
+            told: dict[str, Any] = {"series_uid": series_uid, "sop_uids": sop_uids, "progress": progress}
+            told |= {"alive": alive, "silence": self.silence, "lines": self.lines}
+            moved = await apart(query.move_study, move.source, title, title, move.uid, **told)
             log.info(
                 "move-ended",
                 project=move.key[0],

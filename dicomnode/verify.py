@@ -120,7 +120,7 @@ class Verifier:
 
     async def _ask(self, study: _Study, source: str) -> None:
         try:
-            listed = await ask(self.mover.peers[source], study.way, study.uid)
+            listed = await ask(self.mover.peers[source], study.way, study.uid, self.mover.lines)
         except DicomnodeError as error:
             passing = error.result != 1 if isinstance(error, PeerRejected) else isinstance(error, TransientError)
             why = f"the source could not be asked: {error.what}"

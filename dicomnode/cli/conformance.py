@@ -15,10 +15,9 @@ from dicomnode.cli import explain, markdown
 from dicomnode.deidentify.plan import CID_7050, CLAIMS, Plan
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.deidentify.syntaxes import FORMS
-from dicomnode.dimse.query import FIND, MOVE
 from dicomnode.dimse.service import Limits
 from dicomnode.dimse.status import describe, outcome
-from dicomnode.dimse.syntaxes import TRANSFER_SYNTAXES, VERIFICATION
+from dicomnode.dimse.syntaxes import FIND, MOVE, TRANSFER_SYNTAXES, VERIFICATION
 
 STATUSES = (
     *(0x0000, 0x0001, 0x0107, 0x0111, 0x0116, 0xB000, 0xB006, 0xB007),

@@ -11,18 +11,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pydicom.dataset import Dataset
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelMove,
-)
 
+from dicomnode.dimse.lines import Lines
 from dicomnode.dimse.session import Session
-from dicomnode.dimse.syntaxes import VERIFICATION
+from dicomnode.dimse.syntaxes import FIND, MOVE, VERIFICATION
 from dicomnode.errors import PeerUnreachable, PermanentError, TransientError
 from dicomnode.model import Peer
 
-FIND = str(StudyRootQueryRetrieveInformationModelFind)
-MOVE = str(StudyRootQueryRetrieveInformationModelMove)
 SILENCE = 60.0
 MOVE_SILENCE = 600.0
 
@@ -82,16 +77,33 @@ class _CannotAnswer(Exception):
     """The peer does not do this level or model."""
 
 
-def find_study(peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE) -> Found | None:
-    """The study as the source knows it, or None. Raises PeerUnreachable, PeerRejected, Transient- or PermanentError."""
+def _asked(peer: Peer, calling: str, work: Callable[[Session], T], silence: float, lines: Lines | None) -> T:
+    """What C-FINDs on one association bring: on one of `lines`, else on one of its own."""
+    if lines is not None:
+        return lines.use(peer, calling, FIND, work, silence)
     with Session(peer, calling, [FIND], silence) as session:
-        keys = _keys("STUDY", study_uid, NumberOfStudyRelatedInstances="", ModalitiesInStudy="")
-        try:
-            matches = _find(session, keys, lambda match: _counted(match, study_uid))
-        except _CannotAnswer as error:
-            raise PermanentError(
-                f"{peer.name} cannot answer C-FIND: {error}", "have it allow study root C-FIND"
-            ) from None
+        return work(session)
+
+
+def _studies(session: Session, keys: Dataset, pick: Callable[[Dataset], T | None]) -> list[T]:
+    """What a C-FIND at STUDY level finds; a source that cannot answer that is of no use."""
+    try:
+        return _find(session, keys, pick)
+    except _CannotAnswer as error:
+        hint = "have it allow study root C-FIND"
+        raise PermanentError(f"{session.peer.name} cannot answer C-FIND: {error}", hint) from None
+
+
+def find_study(
+    peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE, lines: Lines | None = None
+) -> Found | None:
+    """The study as the source knows it, or None. Raises PeerUnreachable, PeerRejected, Transient- or PermanentError."""
+    keys = _keys("STUDY", study_uid, NumberOfStudyRelatedInstances="", ModalitiesInStudy="")
+
+    def work(session: Session) -> list[Found]:
+        return _studies(session, keys, lambda match: _counted(match, study_uid))
+
+    matches = _asked(peer, calling, work, silence, lines)
     return matches[0] if matches else None
 
 
@@ -112,13 +124,8 @@ def find_studies(
     """
     asked = {"AccessionNumber": accession, "PatientID": patient}
     told = dict.fromkeys(("ModalitiesInStudy", "NumberOfStudyRelatedInstances"), "")
-    with Session(peer, calling, [FIND], silence) as session:
-        try:
-            found = _find(session, _keys("STUDY", "", StudyDate=dates, **asked, **told), _study)
-        except _CannotAnswer as error:
-            raise PermanentError(
-                f"{peer.name} cannot answer C-FIND: {error}", "have it allow study root C-FIND"
-            ) from None
+    keys = _keys("STUDY", "", StudyDate=dates, **asked, **told)
+    found = _asked(peer, calling, lambda session: _studies(session, keys, _study), silence, None)
     fit = (s for s in found if s.uid and (not accession or s.accession == accession))
     return list({s.uid: s for s in fit if not patient or s.patient == patient}.values())
 
@@ -144,24 +151,34 @@ def find_modalities(peer: Peer, calling: str, study_uid: str, *, silence: float 
     return frozenset(series.modality.strip().upper() for series in found) - {""}
 
 
-def find_instances(peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE) -> list[Found] | None:
+def find_instances(
+    peer: Peer, calling: str, study_uid: str, *, silence: float = SILENCE, lines: Lines | None = None
+) -> list[Found] | None:
     """Every instance that the source says the study holds; None where it cannot list them all at IMAGE level.
 
     Raises PeerUnreachable, PeerRejected, TransientError.
     """
-    found: dict[str, Found] = {}
-    with Session(peer, calling, [FIND], silence) as session:
+
+    def work(session: Session) -> list[Found] | None:
         try:
-            keys = _keys("SERIES", study_uid, SeriesInstanceUID="", Modality="", NumberOfSeriesRelatedInstances="")
-            for series in dict.fromkeys(_find(session, keys, lambda match: _series(match, study_uid))):
-                images = _images(session, series) if series.series_uid else {}
-                if not series.series_uid or (not images and series.count is None) or len(images) < (series.count or 0):
-                    return None  # it does not list all that it counts
-                found |= images
-                if len(found) > _MOST_MATCHES:
-                    raise _endless(session)
+            return _listed(session, study_uid)
         except _CannotAnswer:
             return None
+
+    return _asked(peer, calling, work, silence, lines)
+
+
+def _listed(session: Session, study_uid: str) -> list[Found] | None:
+    """All instances of the study; None where it does not list all that it counts."""
+    found: dict[str, Found] = {}
+    keys = _keys("SERIES", study_uid, SeriesInstanceUID="", Modality="", NumberOfSeriesRelatedInstances="")
+    for series in dict.fromkeys(_find(session, keys, lambda match: _series(match, study_uid))):
+        images = _images(session, series) if series.series_uid else {}
+        if not series.series_uid or (not images and series.count is None) or len(images) < (series.count or 0):
+            return None
+        found |= images
+        if len(found) > _MOST_MATCHES:
+            raise _endless(session)
     return list(found.values())
 
 
@@ -274,6 +291,7 @@ def move_study(
     progress: Callable[[Moved], None],
     alive: Callable[[], float],
     silence: float = MOVE_SILENCE,
+    lines: Lines | None = None,
 ) -> Moved:
     """C-MOVE of a study, a series or single instances (with their series) to `destination`; the final response.
 
@@ -287,15 +305,28 @@ def move_study(
     if series_uid:
         keys.QueryRetrieveLevel = "SERIES"
         keys.SeriesInstanceUID = series_uid
-    with Session(peer, calling, [MOVE], silence, alive) as session:
-        if not sop_uids:
-            return _move(session, keys, destination, progress)
+    if sop_uids:
         keys.QueryRetrieveLevel = "IMAGE"
-        for at in range(0, len(sop_uids), _MOST_IN_LIST):
-            keys.SOPInstanceUID = list(sop_uids[at : at + _MOST_IN_LIST])
-            last = _move(session, keys, destination, progress)
-            if last.status != 0:
-                break
+
+    def work(session: Session) -> Moved:
+        return _moves(session, keys, sop_uids or (), destination, progress)
+
+    if lines is not None:
+        return lines.use(peer, calling, MOVE, work, silence, alive)
+    with Session(peer, calling, [MOVE], silence, alive) as session:
+        return work(session)
+
+
+def _moves(
+    session: Session, keys: Dataset, sop_uids: Sequence[str], destination: str, progress: Callable[[Moved], None]
+) -> Moved:
+    if not sop_uids:
+        return _move(session, keys, destination, progress)
+    for at in range(0, len(sop_uids), _MOST_IN_LIST):
+        keys.SOPInstanceUID = list(sop_uids[at : at + _MOST_IN_LIST])
+        last = _move(session, keys, destination, progress)
+        if last.status != 0:
+            break
     return last
 
 

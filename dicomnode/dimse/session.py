@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
 import threading
 import time
@@ -46,6 +47,10 @@ def _silence_libraries() -> None:
 _silence_libraries()
 
 
+def _never() -> float:
+    return 0.0
+
+
 class Session:
     """A context manager around one association; used by the one thread that made it.
 
@@ -63,10 +68,11 @@ class Session:
     ) -> None:
         self.peer = peer
         self.timed_out = False
+        self.answered = False  # since it was opened or resumed
         self._calling = calling
         self._abstract_syntaxes = abstract_syntaxes
         self.silence = silence
-        self.alive = alive or (lambda: 0.0)
+        self.alive = alive or _never
         self._last = self.began = time.monotonic()
         self._socket: socket.socket | None = None
         self._over = threading.Event()
@@ -81,6 +87,15 @@ class Session:
         return self._association
 
     def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave(in_order=kind is None)
+
+    def open(self) -> Self:
+        """Associate. Raises PeerUnreachable, PeerRejected, PermanentError."""
         self._last = time.monotonic()
         self._watch.start()
         try:
@@ -88,16 +103,15 @@ class Session:
         except BaseException:
             self._over.set()
             raise
-        self.heard()
+        self._last = time.monotonic()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def leave(self, *, in_order: bool = True) -> None:
+        """Release the association, or abort it; its threads have ended when this returns."""
         try:
             if self.association.is_established:
-                self.heard()
-                if kind is None:
+                self._last, self.silence = time.monotonic(), min(self.silence, CONNECT)
+                if in_order:
                     self.association.release()
                 else:
                     self.association.abort()
@@ -106,13 +120,17 @@ class Session:
             self._shut()
             self.association.join(CONNECT)
 
+    @property
+    def _where(self) -> str:
+        return f"{self.peer.name} ({self.peer.host}:{self.peer.port})"
+
     def _associate(self) -> Association:
         ae = AE(ae_title=self._calling)
         ae.connection_timeout = CONNECT
         ae.acse_timeout = ae.network_timeout = self.silence
         ae.dimse_timeout = None
         contexts = [build_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in self._abstract_syntaxes]
-        where = f"{self.peer.name} ({self.peer.host}:{self.peer.port})"
+        where = self._where
         handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_ESTABLISHED, self._opened)]
         tls = (client_context(self.peer.tls), self.peer.tls.name) if self.peer.tls else None
         try:
@@ -145,6 +163,29 @@ class Session:
             self._socket = wrapper.socket
             self._socket.settimeout(self.silence)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether neither side has ended the association, as far as is known."""
+        return bool(self.association.is_established) and not self._over.is_set()
+
+    def require(self, abstract_syntax: str) -> None:
+        """Raise PermanentError where the peer does not accept that service."""
+        if all(context.abstract_syntax != abstract_syntax for context in self.association.accepted_contexts):
+            raise PermanentError(f"{self._where} accepts none of the services asked for", "have it allow them")
+
+    def rest(self) -> None:
+        """Nothing is asked for now, so nothing is awaited."""
+        self.alive, self.silence = _never, math.inf
+
+    def resume(self, silence: float, alive: Callable[[], float] | None = None) -> None:
+        """Something is asked for again."""
+        self._last = self.began = time.monotonic()
+        self.answered = False
+        self.alive, self.silence = alive or _never, silence
+        self.association.network_timeout = self.association.acse_timeout = silence
+        if self._socket is not None:
+            self._socket.settimeout(silence)
+
     def next_id(self) -> int:
         """A Message ID that is unique on this association."""
         self._message_id += 1
@@ -152,7 +193,7 @@ class Session:
 
     def heard(self) -> None:
         """The peer did something."""
-        self._last = time.monotonic()
+        self._last, self.answered = time.monotonic(), True
 
     def lost(self) -> PeerUnreachable:
         """The error to raise when a response never came."""

@@ -9,6 +9,8 @@ from pydicom._uid_dict import UID_dictionary
 from dicomnode.upper_layer import AnsweredContext, Context, ContextResult, ProposedContext
 
 VERIFICATION = "1.2.840.10008.1.1"
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # study root
+MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"

@@ -9,7 +9,7 @@ from keeper import peer
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
-from dicomnode.dimse.query import FIND, MOVE
+from dicomnode.dimse.syntaxes import FIND, MOVE
 from dicomnode.model import Peer
 
 

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import evt
 
 from dicomnode.dimse import query
-from dicomnode.dimse.syntaxes import IMPLICIT_LITTLE
+from dicomnode.dimse.syntaxes import IMPLICIT_LITTLE, MOVE
 from dicomnode.errors import PeerUnreachable, PermanentError
 from dicomnode.upper_layer import AnsweredContext, AssociateAccept
 from dicomnode.upper_layer.commands import NO_DATA_SET, RESPONSE, Element, encode_command
@@ -124,7 +124,7 @@ def test_a_move_that_is_pending_for_ever_ends(monkeypatch: pytest.MonkeyPatch) -
     accept = encode_accept(AssociateAccept("STAGING", CALLING, (AnsweredContext(1, 0, IMPLICIT_LITTLE),), 16384))
     pending = encode_command(
         {
-            Element.AFFECTED_SOP_CLASS: query.MOVE.encode(),
+            Element.AFFECTED_SOP_CLASS: MOVE.encode(),
             Element.COMMAND_FIELD: 0x0021 | RESPONSE,
             Element.MESSAGE_ID_RESPONDED_TO: 1,
             Element.DATA_SET_TYPE: NO_DATA_SET,
