@@ -12,6 +12,7 @@ import structlog
 from dicomnode.completion import Completion
 from dicomnode.errors import ConfigError, PermanentError
 from dicomnode.model import Event, StudyState
+from dicomnode.originals import Originals
 from dicomnode.store.jobs import Job, Jobs, Retrieval, Review
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Fact
@@ -24,10 +25,11 @@ PAGE = 1000
 class Batch:
     """Carries out `run` commands."""
 
-    def __init__(self, jobs: Jobs, journal: Journal, completion: Completion) -> None:
+    def __init__(self, jobs: Jobs, journal: Journal, completion: Completion, originals: Originals) -> None:
         self._jobs = jobs
         self._journal = journal
         self._completion = completion
+        self._originals = originals
 
     async def command(self, request: Mapping[str, Any], report: Callable[[dict[str, object]], None]) -> int:
         """Carry out one command. Raises DicomnodeError."""
@@ -40,6 +42,10 @@ class Batch:
                 await asyncio.wrap_future(self._jobs.review(found.id, reviews))
             case "keep":
                 await asyncio.wrap_future(self._jobs.keep_only(found.id, request["names"]))
+            case "again":
+                await asyncio.wrap_future(self._jobs.again(found.id))
+            case "taken":
+                await asyncio.to_thread(self._forget_originals, found)
             case "release":
                 await self._release(found, getattr(report, "user", ""))
             case "hook-failed":
@@ -60,6 +66,11 @@ class Batch:
                 await self._completion.go_on(key)
             elif study is not None and study.state is StudyState.FAILED:
                 await self._completion.decide(key, Fact.RETRY, user)
+
+    def _forget_originals(self, retrieval: Retrieval) -> None:
+        """The run has taken the sealed originals to its folder (blocking)."""
+        for job in self._all(retrieval):
+            self._originals.delete((retrieval.project, job.study_key))
 
     async def _tell_all(self, retrieval: Retrieval, name: str, **facts: object) -> None:
         log.error(name, project=retrieval.project, number=retrieval.id, **facts)

@@ -91,7 +91,7 @@ class Custody:
     async def _export(self, record: Withheld, report: Reporter) -> int:
         _, received, chunks = await asyncio.to_thread(self._open, record)
         await self._audit(_event("quarantine-exported", record, report.user))
-        report({"data": _text(_head(received))})
+        report({"data": _text(part10_head(received))})
         while chunk := await asyncio.to_thread(next, chunks, b""):
             report({"data": _text(chunk)})
             await report.drain()
@@ -208,7 +208,7 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _head(received: Received) -> bytes:
+def part10_head(received: Received) -> bytes:
     """File meta as the C-STORE command had it; characters that a UID cannot have become question marks."""
     uids = (received.sop_class, received.sop_uid, received.transfer_syntax)
     return file_head(*(uid.encode("ascii", "replace").decode() for uid in uids))

@@ -113,6 +113,15 @@ def sync(fd: int) -> None:
         os.fdatasync(fd)
 
 
+def sync_file(path: Path) -> None:
+    """Return when the bytes of a file that somebody else has written are on stable storage."""
+    fd = reopen(path)
+    try:
+        sync(fd)
+    finally:
+        os.close(fd)
+
+
 def truncate(fd: int, length: int) -> None:
     """Cut the file to `length` bytes."""
     with _keeping("truncate", "a file of the storage directory"):

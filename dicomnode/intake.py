@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from dicomnode.expected import Expected
 from dicomnode.keep import Kept, Leases
 from dicomnode.large import NOT_AUTHORIZED, LargeInstance
 from dicomnode.model import FAILING, Buffer, Doubt, IdentityEntry, Origin, Originals, Reason, Received, Withheld
+from dicomnode.originals import Originals as SealedOriginals
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places, Turns
 from dicomnode.quarantine import Quarantine
@@ -57,6 +58,7 @@ class Storage:
     quarantine: Quarantine
     journal: Journal
     book: IdentityBook
+    originals: SealedOriginals
 
 
 class Refused:
@@ -159,11 +161,15 @@ class Intake:
         try:
             cleaned = await self._clean_somewhere(way, received, data)
             self.arrivals.clean.add(time.perf_counter() - begin)
+            duplicate = False
             if self.storage.journal.known(way.project, key) is not None:
                 digest, _ = await self.in_thread(keep.digests, way, cleaned)
-                if self.is_duplicate(way, key, cleaned.originals, digest):
-                    self.arrivals.duplicates += 1
-                    return SUCCESS
+                duplicate = self.is_duplicate(way, key, cleaned.originals, digest)
+            if self.storage.originals.wanted:
+                await self.in_thread(self.keep_original, way, key, cleaned.originals, received, [data])
+            if duplicate:
+                self.arrivals.duplicates += 1
+                return SUCCESS
             self.check_owner(way, cleaned)
         except Doubt as doubt:
             if doubt.reason is Reason.UNKNOWN_PATIENT and way.refuses_unknown:
@@ -211,6 +217,14 @@ class Intake:
         self._open.heard((way.project, known.study_key), time.monotonic())
         log.info("instance-duplicate", project=way.project, instance=instance_key)
         return True
+
+    def keep_original(
+        self, way: Way, instance_key: str, originals: Originals, received: Received, parts: Iterable[Buffer]
+    ) -> None:
+        """Seal the original of an instance where its run keeps those; durable on return. Raises CannotKeep; blocks."""
+        study = (way.project, way.keys.journal_key("study", originals.study_uid))
+        if study in self.storage.originals.wanted:
+            self.storage.originals.seal(study, instance_key, received, parts)
 
     def check_owner(self, way: Way, cleaned: Cleaned) -> None:
         """Raises Doubt when the pseudonym already belongs to another patient, or the modality is not wanted."""

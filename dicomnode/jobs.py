@@ -59,9 +59,11 @@ class Worker:
         open_studies: OpenStudies,
         check_ready: Callable[[], None],
         modalities: dict[Key, frozenset[str]],
+        originals: set[Key],
     ) -> None:
-        """`modalities` is told of which studies only some instances are wanted."""
+        """`modalities` is told of which studies only some instances are wanted, `originals` of which they are kept."""
         self._modalities = modalities
+        self._originals = originals
         self.settings = settings
         self.only: int | None = None
         self.stopped = False
@@ -259,6 +261,8 @@ class Worker:
         request = Request(way, peer, job.value, self.number_of(retrieval.id, job))
         if retrieval.run and retrieval.modalities:
             self._modalities[request.key] = frozenset(retrieval.modalities.split(","))
+        if retrieval.run and self.settings.projects[retrieval.project].keep_identified:
+            self._originals.add(request.key)
         self._open.move_started(request.key, way.quiet, time.monotonic())
         try:
             if await self._is_bulk(retrieval):
@@ -273,6 +277,7 @@ class Worker:
         finally:
             self._open.move_ended(request.key, time.monotonic())
             self._modalities.pop(request.key, None)
+            self._originals.discard(request.key)
         if request.error is not None:
             raise request.error
         changed = {name: told[name] for name in ("expected", "here") if told.get(name) is not None}

@@ -10,7 +10,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -99,6 +99,11 @@ class Hub(Protocol):
 
     def is_duplicate(self, way: Way, instance_key: str, originals: Originals, digest: str) -> bool:
         """True when this very instance is held; raises Doubt when one with other content is."""
+
+    def keep_original(
+        self, way: Way, instance_key: str, originals: Originals, received: Received, parts: Iterable[Buffer]
+    ) -> None:
+        """Seal the original where its run keeps those; raises CannotKeep."""
 
     def check_owner(self, way: Way, cleaned: Cleaned) -> None:
         """Raises Doubt when the pseudonym belongs to another patient."""
@@ -243,7 +248,9 @@ def clean(hub: Hub, way: Way, instance_key: str, writing: Writing, chunks: Itera
         hub.check_ready()
         writing.write(writing.stream.feed(chunk))
     last, cleaned = writing.stream.finish()
-    if hub.is_duplicate(way, instance_key, cleaned.originals, writing.stream.received_digest):
+    duplicate = hub.is_duplicate(way, instance_key, cleaned.originals, writing.stream.received_digest)
+    hub.keep_original(way, instance_key, cleaned.originals, writing.received, writing.original(iter(())))
+    if duplicate:
         return None
     hub.check_owner(way, cleaned)
     writing.write(last)
@@ -257,7 +264,7 @@ class Writing:
         self.stream: CleanStream = way.deidentifier.stream(received)
         self._leases = leases
         self._way = way
-        self._received = received
+        self.received = received
         self._record: RecordWriter | None = None
 
     def write(self, parts: list[Buffer]) -> None:
@@ -266,14 +273,14 @@ class Writing:
         if self._record is None:
             assert self.stream.originals is not None
             key = self._way.keys.journal_key("study", self.stream.originals.study_uid)
-            self._record = self._leases.take(self._received.origin.association, (self._way.project, key)).begin()
+            self._record = self._leases.take(self.received.origin.association, (self._way.project, key)).begin()
         self._record.write(parts)
 
     def finish(self, cleaned: Cleaned) -> Kept:
         assert self._record is not None
         stream = self.stream
         instance = keep.describe(
-            self._way, self._received, cleaned, (stream.received_digest, stream.data_digest), time.time()
+            self._way, self.received, cleaned, (stream.received_digest, stream.data_digest), time.time()
         )
         location = self._record.finish(
             instance, cleaned.identity, cleaned.data_set_offset, stream.pixels_at, stream.pixels_length

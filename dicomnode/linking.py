@@ -58,6 +58,10 @@ class Linking:
                 return await self._values(request["values"], report)
             case "reidentify", "run":
                 return await self._run(str(request["run"]), report)
+            case "reidentify", "unsealed":
+                studies = [(str(project), str(key), "originals") for project, key in request["studies"]]
+                await self._audit(studies, report.user, int(request["count"]))
+                return 0
             case "mapping", "enter":
                 return await self._enter(request, report)
         raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")

@@ -40,6 +40,7 @@ from dicomnode.observe.outside import Outside
 from dicomnode.observe.view import View
 from dicomnode.observe.words import vocabulary
 from dicomnode.orders import Orders
+from dicomnode.originals import FOLDER, Originals
 from dicomnode.outbox import Outbox
 from dicomnode.places import Places
 from dicomnode.projects import keys_of, way_of
@@ -97,7 +98,8 @@ class Node:
         self._ways: dict[str, Way] = {}
         self._keep(*self._make_ways(settings))
         outbox, quarantine = Outbox(directory / "outbox", self._keys), Quarantine(directory / "quarantine", self._keys)
-        self._storage = Storage(outbox, quarantine, self._journal, self._book)
+        originals = Originals(directory / FOLDER, self._keys)
+        self._storage = Storage(outbox, quarantine, self._journal, self._book, originals)
         self._closing.callback(self._storage.outbox.close)
         self._space = Space(directory, settings.storage.min_free)
         self._space.look()
@@ -216,10 +218,11 @@ class Node:
             self._open,
             self._intake.check_ready,
             self._intake.modalities,
+            self._storage.originals.wanted,
         )
         self._worker.only = 0 if self._alone else None
         self.orders = Orders(settings, self._ways, self._worker, self._route, jobs, self._journal, self._consent)
-        self.batch = Batch(jobs, self._journal, self._completion)
+        self.batch = Batch(jobs, self._journal, self._completion, self._storage.originals)
 
     def _destinations(self) -> list[str]:
         return sorted({name for way in self._ways.values() for name in way.destinations})

@@ -159,6 +159,8 @@ class Orders:
                     await asyncio.sleep(LOOK_EVERY)
         finally:
             silent()
+            if self._gives_up(retrieval.source):
+                report({"event": "gave-up", "source": retrieval.source, "times": MOST_TRIES})
 
     async def _tell_progress(self, retrieval: Retrieval, report: Reporter) -> None:
         progress = await asyncio.to_thread(self._jobs.progress, retrieval)
@@ -172,9 +174,12 @@ class Orders:
         if self._worker.stopped or now is None or now.state not in (ACTIVE, PAUSED):
             return True
         source = self._worker.sources.get(now.source)
-        if source is None:
-            return False
-        return source.blocked or (self._worker.only is not None and source.failures >= MOST_TRIES)
+        return (source is not None and source.blocked) or self._gives_up(now.source)
+
+    def _gives_up(self, name: str) -> bool:
+        """Whether a command that works without a daemon has seen a source fail too often."""
+        source = self._worker.sources.get(name)
+        return source is not None and self._worker.only is not None and source.failures >= MOST_TRIES
 
     async def _delivered(
         self, retrieval: Retrieval, job: Job, report: Reporter, told: dict[str, str], over: bool

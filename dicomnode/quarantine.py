@@ -1,8 +1,6 @@
 """The quarantine: withheld originals, sealed, waiting for a person.
 
-A file is <project>/<quarantine id>.sealed: magic, length of the header, header (pseudonymous JSON, in
-the clear but authenticated with every chunk), then chunks of length and AES-256-GCM data: first the
-C-STORE command, then the data set in chunks of 1 MiB. A file gets its name only when it is whole.
+A file is <project>/<quarantine id>.sealed (its form: dicomnode.sealed). It gets its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -10,30 +8,23 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import struct
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from dicomnode import disk
+from dicomnode import disk, sealed
 from dicomnode.deidentify.digest import NO_PIXELS, content_digest, received_of
 from dicomnode.errors import CannotKeep, KeyFileError, SealBroken
 from dicomnode.keys import ProjectKeys
-from dicomnode.model import Buffer, Origin, Reason, Received, Withheld
-from dicomnode.sealing import CHUNK_BYTES, SALT_BYTES, TAG_BYTES, Chunks, in_chunks
+from dicomnode.model import Buffer, Reason, Received, Withheld
+from dicomnode.sealed import SUFFIX, UNFINISHED
+from dicomnode.sealing import Chunks
 
-MAGIC = b"DCMNQUA\x01"
-PREFIX = struct.Struct("<8sI")
-CHUNK = struct.Struct("<I")
-OVERHEAD = CHUNK.size + TAG_BYTES
 LABEL = "quarantine"
-SUFFIX = ".sealed"
-UNFINISHED = ".unfinished"
-MOST_HEADER = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +86,9 @@ class Quarantine:
             return None
 
     def _write(self, fd: int, w: Withheld, received: Received, parts: Iterable[Buffer]) -> int:
-        keys = self._keys[w.project]
-        salt = secrets.token_bytes(SALT_BYTES)
-        told = {**asdict(w), "reason": str(w.reason), "key_id": keys.seal_id, "salt": salt.hex()}
+        told = {**asdict(w), "reason": str(w.reason)}
         del told["length"]
-        header = json.dumps(told, separators=(",", ":")).encode()
-        chunks = Chunks(keys.seal, LABEL, salt, header)
-        command = chunks.seal(json.dumps(asdict(received)).encode())
-        offset = disk.write(fd, [PREFIX.pack(MAGIC, len(header)), header, CHUNK.pack(len(command)), command], 0)
-        length = 0
-        for plain, last in in_chunks(parts):
-            sealed = chunks.seal(plain, last=last)
-            offset = disk.write(fd, [CHUNK.pack(len(sealed)), sealed], offset)
-            length += len(plain)
-        return length
+        return sealed.write(fd, self._keys[w.project], LABEL, told, received, parts)
 
     def _folder(self, project: str) -> Path:
         """The project's directory; its name is durable when this returns."""
@@ -171,7 +151,11 @@ class Quarantine:
         except BaseException:
             file.close()
             raise
-        return replace(opened.withheld, length=_data_length(path)), opened.received, _data(file, opened.chunks)
+        return (
+            replace(opened.withheld, length=sealed.data_length(path)),
+            opened.received,
+            sealed.data(file, opened.chunks),
+        )
 
     def holds(self, project: str, quarantine: str) -> bool:
         """Whether the sealed file of that id is there, every byte of it authenticates, and it is to stay."""
@@ -181,11 +165,11 @@ class Quarantine:
         """The name of the key that opens an original; raises KeyError when there is none, SealBroken."""
         try:
             with (self.directory / _file_name(project) / (_file_name(quarantine) + SUFFIX)).open("rb") as file:
-                return str(json.loads(_header(file))["key_id"])
+                return str(json.loads(sealed.header(file))["key_id"])
         except FileNotFoundError:
             raise KeyError(quarantine) from None
         except ValueError:
-            raise _broken() from None
+            raise sealed.broken() from None
 
     def keys_needed(self, project: str) -> Counter[str]:
         """How many originals each key opens, by its name; damaged files are left out."""
@@ -204,26 +188,14 @@ class Quarantine:
         disk.sync_directory(folder)
 
     def _open(self, project: str, file: BinaryIO) -> _Opened:
-        header = _header(file)
+        told, received, chunks = sealed.read(
+            file, LABEL, lambda _, key_id: sealed.seal_key(self._keys[project], project, key_id)
+        )
         try:
-            told: dict[str, Any] = json.loads(header)
-            key_id, salt = str(told.pop("key_id")), bytes.fromhex(told.pop("salt"))
             withheld = Withheld(**{**told, "reason": Reason(told["reason"]), "length": 0})
         except (ValueError, KeyError, TypeError):
-            raise _broken() from None
-        chunks = Chunks(self._key(project, key_id), LABEL, salt, header)
-        command = json.loads(chunks.open(_chunk(file)))
-        received = Received(**{**command, "origin": Origin(**command["origin"])})
+            raise sealed.broken() from None
         return _Opened(withheld, received, chunks)
-
-    def _key(self, project: str, key_id: str) -> bytes:
-        key = self._keys[project].seal_key(key_id)
-        if key is None:
-            raise KeyFileError(
-                f"a withheld instance of project {project} was sealed under key {key_id}",
-                "restore that key file from the site's backup and name it in older_seal_key_files",
-            )
-        return key
 
 
 class _Descriptor:
@@ -238,51 +210,3 @@ def _file_name(name: str) -> str:
     if not name or "/" in name or name.startswith("."):
         raise ValueError("a project or quarantine id cannot be a file name")
     return name
-
-
-def _broken() -> SealBroken:
-    return SealBroken("a sealed original is damaged or cut short", "receive the instance again from its source")
-
-
-def _header(file: BinaryIO) -> bytes:
-    prefix = file.read(PREFIX.size)
-    if len(prefix) < PREFIX.size:
-        raise _broken()
-    magic, length = PREFIX.unpack(prefix)
-    if magic != MAGIC or length > MOST_HEADER:
-        raise _broken()
-    header = file.read(length)
-    if len(header) < length:
-        raise _broken()
-    return header
-
-
-def _chunk(file: BinaryIO) -> bytes:
-    prefix = file.read(CHUNK.size)
-    length = CHUNK.unpack(prefix)[0] if len(prefix) == CHUNK.size else 0
-    if not TAG_BYTES <= length <= CHUNK_BYTES + TAG_BYTES:
-        raise _broken()
-    sealed = file.read(length)
-    if len(sealed) < length:
-        raise _broken()
-    return sealed
-
-
-def _data(file: BinaryIO, chunks: Chunks) -> Generator[bytes, None, None]:
-    with file:
-        end = os.fstat(file.fileno()).st_size
-        last = False
-        while not last:
-            sealed = _chunk(file)
-            last = file.tell() == end
-            yield chunks.open(sealed, last=last)
-
-
-def _data_length(path: Path) -> int:
-    """Length of the data set in a sealed file, from its size: all chunks but the last are full."""
-    with path.open("rb") as file:
-        _header(file)
-        _chunk(file)
-        rest = os.fstat(file.fileno()).st_size - file.tell()
-    number = -(-rest // (CHUNK_BYTES + OVERHEAD))
-    return rest - number * OVERHEAD

@@ -17,7 +17,7 @@ from dicomnode import __version__, memory
 from dicomnode.errors import ConfigError, DicomnodeError, RulesError
 
 COMMANDS = (
-    *("serve", "check", "retrieve", "jobs", "run", "studies", "quarantine", "reidentify", "mapping"),
+    *("serve", "check", "retrieve", "jobs", "run", "studies", "quarantine", "reidentify", "unseal", "mapping"),
     *("clean", "filter", "summary"),
     *("deidentify", "identifiers", "rules", "demo"),
 )

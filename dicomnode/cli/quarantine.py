@@ -95,10 +95,10 @@ def export(settings: Settings, id_: str, project: str | None, target: Path) -> i
 
     if target.absolute().resolve().is_relative_to(settings.storage.directory.resolve()):
         raise click.UsageError("the storage directory holds nothing identified in the clear; name another place")
-    with _new_file(target) as file:
+    with new_file(target) as file:
 
         def write(document: dict[str, object]) -> None:
-            _write_all(file, base64.b64decode(str(document["data"])))
+            write_all(file, base64.b64decode(str(document["data"])))
 
         code = running.quarantine(settings, {"do": "export", "id": id_, "project": project}, write)
         if code:
@@ -150,7 +150,7 @@ def discard(settings: Settings, id_: str, project: str | None, yes: bool, others
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[int]:
+def new_file(path: Path) -> Iterator[int]:
     """A file that was not there before, readable by its owner alone; it goes again when the work fails."""
     try:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -170,7 +170,8 @@ def _new_file(path: Path) -> Iterator[int]:
         os.close(file)
 
 
-def _write_all(file: int, data: bytes) -> None:
+def write_all(file: int, data: bytes) -> None:
+    """Write all of it to a descriptor."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]

@@ -56,7 +56,7 @@ def run(
         raise click.UsageError("name the reviewed studies with --list FILE, or go on with -r")
     if restart and practice:
         raise click.UsageError("a practice run leaves nothing to go on with")
-    options = Options(push=not no_push, practice=practice, keep_clean=keep_clean, show=click.echo)
+    options = Options(push=not no_push, practice=practice, keep_clean=keep_clean, restart=restart, show=click.echo)
     asked: dict[str, object] = {"project": project, "any_time": any_time}
     asked |= {"modalities": ",".join(word.strip().upper() for word in (modalities or "").split(",") if word.strip())}
     studies = [] if file is None else _reviewed(lists.read(file))[:most]

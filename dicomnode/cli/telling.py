@@ -103,6 +103,11 @@ def _text(document: Mapping[str, object]) -> str:
             f"tried again in {duration(seconds)}" if isinstance(seconds, float) else "nothing is fetched before that"
         )
         return f"{document.get('error')}; {again}"
+    if event == "gave-up":
+        return (
+            f"{document.get('source')} failed {document.get('times')} times in a row, so this command gives up; "
+            "what is left is kept, and dicomnode serve fetches it"
+        )
     if event == "retrieval-ended":
         return ""
     kind = "study" if document.get("study") or event != "job" else str(document.get("kind"))

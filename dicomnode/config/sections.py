@@ -216,6 +216,7 @@ class ProjectSettings(Section):
     """Who the images are for. `ae_title` defaults to the node's; without a `source` nothing can be retrieved.
 
     What is kept sealed is sealed under a key from `seal_key_file`, by default from the project's own; older ones open.
+    With `keep_identified` runs keep the sealed originals of what was de-identified.
     """
 
     rules: FilePath
@@ -229,6 +230,7 @@ class ProjectSettings(Section):
     confirm: Literal["status", "find"] = "status"
     patients: PatientSettings = PatientSettings()
     hooks: HookSettings = HookSettings()
+    keep_identified: bool = False
 
 
 class ForwardSettings(Section):

@@ -16,13 +16,14 @@ from dicomnode.config import Settings
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.hooks import HookFailed
 from dicomnode.model import Study
+from dicomnode.originals import FOLDER, Originals
 from dicomnode.retrieve import Report
 from dicomnode.running import Ask
 from dicomnode.runs import folder as files
 from dicomnode.runs import steps
 from dicomnode.runs.folder import Overview, RunFolder, minute
 from dicomnode.store.identity import IdentityBook
-from dicomnode.store.jobs import Job, Retrieval
+from dicomnode.store.jobs import LACKING, Job, Retrieval
 from dicomnode.store.journal import Journal
 
 
@@ -33,6 +34,7 @@ class Options:
     push: bool = True
     practice: bool = False
     keep_clean: bool = False
+    restart: bool = False
     show: Callable[[str], None] = print
 
 
@@ -56,6 +58,8 @@ class Run:
             if retrieval is None:
                 raise PermanentError("nothing was asked for in this run", "begin another: dicomnode run --list FILE")
             try:
+                if self.options.restart and not self.folder.has(files.DONE):
+                    retrieval = self._fetch_again(retrieval, overview)
                 return self._steps(retrieval, overview)
             except DicomnodeError as error:
                 overview.say(f"Stopped: {error.what}")
@@ -78,6 +82,17 @@ class Run:
             return 0
         return self._push(retrieval, overview)
 
+    def _fetch_again(self, retrieval: Retrieval, overview: Overview) -> Retrieval:
+        """What did not come whole is fetched anew, and with it come the later steps."""
+        lacking = [job for job, _ in self._studies(retrieval) if job.state in LACKING]
+        if not lacking or not self.folder.has(files.PULLED):
+            return retrieval
+        overview.say(f"{len(lacking)} studies that did not come whole are fetched again")
+        for name in (files.PULLED, files.ANONYMIZED, files.MISSING, files.HOOKED):
+            self.folder.forget(name)
+        self._command("run", do="again", retrieval=retrieval.id)
+        return self._book.jobs.retrieval(retrieval.id) or retrieval
+
     def _pull(self, retrieval: Retrieval, overview: Overview) -> None:
         said: list[str] = []
 
@@ -99,6 +114,10 @@ class Run:
             raise PermanentError("not all studies could be asked for", "when the source answers: dicomnode run -r")
         studies = self._studies(retrieval)
         here = [study for _, study in studies if study is not None]
+        kept = steps.take_originals(self.folder, studies, Originals(self.settings.storage.directory / FOLDER, {}))
+        self._command("run", do="taken", retrieval=retrieval.id)
+        if kept:
+            said.append(f"{kept} sealed originals are in {files.FROM_STAGING}; dicomnode unseal opens them")
         self.folder.write(files.PULLED, [*said, *steps.outcomes(studies)])
         count = sum(study.stored + study.withheld for study in here)
         overview.say(f"Received {count} files containing {len(here)} studies")
@@ -134,7 +153,7 @@ class Run:
             overview.say(f"{len(left)} studies were not pushed:\n {' '.join(left)}")
         if not self.options.keep_clean:
             self.folder.remove(files.TO_PRODUCTION)
-        if all(job.state != "incomplete" and (study is None or study.state in steps.OVER) for job, study in studies):
+        if all(job.state not in LACKING and (study is None or study.state in steps.OVER) for job, study in studies):
             self.folder.write(files.DONE, [f"Pipeline completed at {minute()}"])
         return 1 if left else 0
 

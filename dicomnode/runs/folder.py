@@ -70,6 +70,11 @@ class RunFolder:
         """The lines of a file that are not empty."""
         return [line.strip() for line in (self.path / name).read_text(encoding="utf-8").splitlines() if line.strip()]
 
+    def forget(self, name: str) -> None:
+        """A step is to be done again."""
+        disk.unlink(self.path / name)
+        disk.sync_directory(self.path)
+
     def remove(self, name: str) -> None:
         """Delete a folder of images, if it is there."""
         shutil.rmtree(self.path / name, ignore_errors=True)

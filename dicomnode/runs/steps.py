@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dicomnode import disk
 from dicomnode.config import Settings
 from dicomnode.model import Reason, Study, StudyState
+from dicomnode.originals import Originals
 from dicomnode.outbox import Outbox
 from dicomnode.runs import folder as files
 from dicomnode.runs.folder import Overview, RunFolder
@@ -36,6 +38,8 @@ def told(document: Mapping[str, object]) -> str:
         case "job":
             what = f": {document['error']}" if document.get("error") else ""
             return f"{document.get('name')} {document.get('state')}{what}"
+        case "gave-up":
+            return f"{document.get('source')} failed {document.get('times')} times in a row; when it answers: run -r"
         case "move-ended" | "source-waits":
             return f"{document.get('source')}: {document.get('text') or document.get('error')}"
     return ""
@@ -60,16 +64,29 @@ def anonymized(folder: RunFolder, studies: Studies, journal: Journal, quarantine
         reasons = Counter(f"{each.reason} {each.where}".strip() for each in withheld)
         lines += [f"\t{count} withheld: {reason}" for reason, count in sorted(reasons.items())]
         for each in withheld:
-            _copy(folder, quarantine / each.project / f"{each.quarantine}.sealed", job.name)
+            _copy(folder, quarantine / each.project / f"{each.quarantine}.sealed", job.name, files.QUARANTINE)
     folder.write(files.ANONYMIZED, lines)
 
 
-def _copy(folder: RunFolder, sealed: Path, study: str) -> None:
+def _copy(folder: RunFolder, sealed: Path, study: str, room: str) -> None:
+    """Copy a sealed file into a room of the run; durable on return."""
     found = next(iter(sealed.parent.glob(f"{sealed.stem}.*")), None)
     if found is not None:
-        target = folder.path / files.QUARANTINE / study
+        target = folder.path / room / study
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.copy2(found, target / found.name)
+        disk.sync_file(target / found.name)
+        disk.sync_directory(target)
+
+
+def take_originals(folder: RunFolder, studies: Studies, staged: Originals) -> int:
+    """Copy the sealed originals that the node has kept for this run; how many there are. Raises CannotKeep."""
+    count = 0
+    for job, study in studies:
+        for path in staged.files((study.project, study.study_key)) if study is not None else ():
+            _copy(folder, path, job.name, files.FROM_STAGING)
+            count += 1
+    return count
 
 
 def protocol(

@@ -21,6 +21,7 @@ from dicomnode.store.writer import Writer
 ENTERING, ACTIVE, PAUSED, ENDED, CANCELLED = "entering", "active", "paused", "ended", "cancelled"
 WAITING, MOVING, RESOLVED = "waiting", "moving", "resolved"
 UNDONE = (WAITING, MOVING)
+LACKING = ("incomplete", "failed")  # what a run that is restarted fetches again
 FETCHED = (MOVING, "arrived", "incomplete", "failed")  # what counts against a limit of studies
 WINDOW = 600.0  # seconds over which the rate is taken
 
@@ -180,6 +181,10 @@ class Jobs:
         """Of the studies that wait, those with these pseudonyms stay wanted."""
         return self._writer.put(_keep_only, (retrieval, frozenset(names), time.time()), urgent=True)
 
+    def again(self, retrieval: int) -> Future[None]:
+        """What did not come whole waits again, and is held when it comes; the retrieval is paused until then."""
+        return self._writer.put(_again, (retrieval,), urgent=True)
+
     def review(self, retrieval: int, reviews: Iterable[Review]) -> Future[None]:
         """What reviewers said of studies of a run."""
         rows = [(retrieval, each.name, each.protocol, each.comment) for each in reviews]
@@ -320,6 +325,16 @@ def _keep_only(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         for job, name in connection.execute(waiting).all():
             if name not in names:
                 connection.execute(update(table).where(table.c.id == job).values(state=CANCELLED, ended_at=at))
+
+
+def _again(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    table, jobs = schema.retrieval, schema.job
+    for (number,) in rows:
+        lacking = (jobs.c.retrieval == number, jobs.c.state.in_(LACKING))
+        waiting = {"state": WAITING, "attempts": 0, "next_at": 0.0, "error": "", "ended_at": None}
+        if connection.execute(update(jobs).where(*lacking).values(waiting)).rowcount:
+            held = {"state": PAUSED, "held": True, "ended_at": None}
+            connection.execute(update(table).where(table.c.id == number).values(held))
 
 
 def _review(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -66,6 +66,7 @@ def test_one_that_the_source_has_ended_is_replaced() -> None:
         archive.accepted[0].abort()  # type: ignore[attr-defined]
         assert _ask(archive, kept) is not None
         assert len(archive.accepted) == 2
+        archive.accepted[1].abort()  # type: ignore[attr-defined]
         archive.stop()
         with pytest.raises(PeerUnreachable):
             _ask(archive, kept)

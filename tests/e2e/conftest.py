@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reviewing
 from chain import Way
 from forked import ForkedNode
 from killpoint import Forge
@@ -39,3 +40,19 @@ def forked_way(forge: Forge, storescp: Callable[..., Storescp], tmp_path: Path, 
         return Way(made.start(), research)
 
     return start
+
+
+@pytest.fixture
+def make_site(dcmqrscp, node, storescp, free_port, write_files, tmp_path):
+    """make_site(**settings of the project): a reviewing.Site."""
+
+    def make(**settings):
+        return reviewing.make_site(dcmqrscp, node, storescp, free_port, write_files, tmp_path, settings)
+
+    return make
+
+
+@pytest.fixture
+def site(make_site):
+    """A reviewing.Site with its own run hook."""
+    return make_site()

@@ -152,5 +152,6 @@ def test_a_source_that_is_away_keeps_its_jobs(archive):
     assert result.returncode == 1
     assert "staging (127.0.0.1:" in result.stdout
     assert "tried again in" in result.stdout
+    assert "failed 3 times in a row, so this command gives up; what is left is kept" in result.stdout
     (kept,) = _jobs(node)
     assert kept["progress"]["states"] == {"waiting": 2}
