@@ -13,6 +13,7 @@ from dicomnode.config import Settings
 from dicomnode.custody import part10_head
 from dicomnode.errors import PermanentError
 from dicomnode.keys import ProjectKeys, load_key
+from dicomnode.runs.folder import is_run
 from dicomnode.sealed import SUFFIX
 
 
@@ -25,7 +26,7 @@ def unseal(settings: Settings, folder: Path, target: Path) -> int:
 
     They IDENTIFY. Who asked, when, and for which studies stands in the journal.
     """
-    _check_place(settings, folder, target)
+    _check_place(settings, target)
     found = sorted(folder.rglob(f"*{SUFFIX}"))
     if not found:
         raise PermanentError(f"there is no sealed original below {folder}", "name from_staging or quarantine of a run")
@@ -40,11 +41,12 @@ def unseal(settings: Settings, folder: Path, target: Path) -> int:
     return 0
 
 
-def _check_place(settings: Settings, folder: Path, target: Path) -> None:
+def _check_place(settings: Settings, target: Path) -> None:
     place = target.absolute().resolve()
-    for room in (settings.storage.directory.resolve(), folder.absolute().resolve().parent):
-        if place.is_relative_to(room):
-            raise click.UsageError(f"{room} holds nothing identified in the clear; name another place with --to")
+    if place.is_relative_to(settings.storage.directory.resolve()) or any(map(is_run, place.parts)):
+        raise click.UsageError(
+            "the storage directory and the folders of runs hold nothing identified in the clear; name another place"
+        )
 
 
 def _keys(settings: Settings, project: str) -> ProjectKeys:

@@ -121,6 +121,11 @@ def runs(data: Path) -> list[tuple[datetime, Path]]:
     return [(datetime.fromtimestamp(at), path) for at, path in sorted(found)]
 
 
+def is_run(name: str) -> bool:
+    """Whether a folder of that name is a run's."""
+    return _name.fullmatch(name) is not None
+
+
 def minute() -> str:
     """Now, to the minute, local time."""
     return f"{datetime.now():%Y-%m-%d %H:%M}"
