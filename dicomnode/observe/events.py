@@ -41,7 +41,7 @@ EVENTS: dict[str, str] = {
     "store-failed": "storing an instance failed unexpectedly and was refused with 0xA700",
     "study-troubled": "an unexpected error kept a study from being judged; it is tried again",
     "hook-failed": "a hook of the site is not there or failed; the study is held until it is tried again",
-    "reidentified": "somebody looked up who a pseudonym is; what: which attribute, or that it was a whole run, or originals that were unsealed",
+    "reidentified": "somebody looked up who a pseudonym is; what: which attribute, a run, or unsealed originals",
     "mapping-entered": "pseudonyms given by the site, or by a program used before, were entered",
     "study-decided": "a person decided about a study: kind says what",
     "study-found": "the source knows the study",

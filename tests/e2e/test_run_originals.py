@@ -46,7 +46,9 @@ def test_what_is_damaged_or_belongs_nowhere_is_refused_on_one_line(make_site, tm
         refused = site.node.command("unseal", str(folder), "--to", str(target))
         assert refused.returncode == 2
         assert "hold nothing identified in the clear" in refused.stdout
-    assert site.node.command("unseal", str(tmp_path), "--to", str(tmp_path / "clear")).returncode == 1
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert site.node.command("unseal", str(empty), "--to", str(tmp_path / "clear")).returncode == 1
     path = sorted(folder.rglob("*.sealed"))[0]
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
     damaged = site.node.command("unseal", str(folder), "--to", str(tmp_path / "clear"))
