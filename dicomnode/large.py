@@ -28,11 +28,12 @@ from dicomnode.tally import Arrivals
 from dicomnode.ways import Way
 
 ROOM_WAIT = 30.0  # seconds that an instance with a large header waits for room in memory
-MOST_AT_WORK = 3  # threads that clean a chunk at once: each needs several times its size for a moment
+MOST_AT_WORK = 2  # threads that clean a chunk at once: each needs several times its size for a moment
 READ_BACK = 1 << 20  # bytes of a record read at once when an original is put together again
 
 
 _at_work = threading.BoundedSemaphore(MOST_AT_WORK)
+_sealing = threading.BoundedSemaphore(MOST_AT_WORK)  # some who are at work take it, never the other way round
 
 
 class Abandoned(Exception):
@@ -293,10 +294,11 @@ class Writing:
         stream = self.stream
         yield stream.original_head
         at, end = stream.pixels_at, stream.pixels_at + stream.pixels_written
-        while at < end:
-            assert self._record is not None
-            yield self._record.read(at, min(READ_BACK, end - at))
-            at += READ_BACK
+        with _sealing:  # no sender is waited for meanwhile
+            while at < end:
+                assert self._record is not None
+                yield self._record.read(at, min(READ_BACK, end - at))
+                at += READ_BACK
         yield from stream.original_rest
         yield from chunks
 
