@@ -21,6 +21,7 @@ COMMANDS = (
     *("clean", "filter", "summary"),
     *("deidentify", "identifiers", "rules", "demo"),
 )
+WITHOUT_PIXELS = frozenset(["serve", "deidentify", "identifiers", "rules"])
 DONE, NO, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -35,7 +36,7 @@ class Commands(click.Group):
         """The command of that name, from the module of that name."""
         if cmd_name not in COMMANDS:
             return None
-        if cmd_name == "serve":
+        if cmd_name in WITHOUT_PIXELS:
             memory.do_without("numpy")  # pydicom loads it for pixels, which only the transcoding worker decodes
         module = import_module(f"dicomnode.cli.{cmd_name}")
         command = getattr(module, f"{cmd_name}_", None) or getattr(module, cmd_name)

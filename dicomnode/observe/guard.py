@@ -12,13 +12,15 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dicomnode.config import Settings
 from dicomnode.errors import DicomnodeError
 from dicomnode.model import Doubt
 from dicomnode.observe.events import EVENTS
 from dicomnode.observe.words import WITHHELD, only_known
+
+if TYPE_CHECKING:
+    from dicomnode.config import Settings
 
 LARGEST = 1 << 53
 

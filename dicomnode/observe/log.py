@@ -11,23 +11,25 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
 
-from dicomnode.config import LogSettings, Settings
 from dicomnode.observe.guard import Guard
+
+if TYPE_CHECKING:
+    from dicomnode.config import Settings
 
 LIBRARIES = ("pydicom", "pynetdicom", "asyncio", "sqlalchemy", "alembic", "mqtt", "aiomqtt")
 
 
 def configure(settings: Settings | None = None, stream: TextIO | None = None) -> None:
     """Set logging up for the process; without settings only warnings and worse are shown."""
-    wanted = settings.log if settings else LogSettings(level="warning")
+    wanted, form = (settings.log.level, settings.log.format) if settings else ("warning", "auto")
     stream = stream or sys.stderr
-    console = wanted.format == "console" or (wanted.format == "auto" and stream.isatty())
-    level = logging.getLevelName(wanted.level.upper())
+    console = form == "console" or (form == "auto" and stream.isatty())
+    level = logging.getLevelName(wanted.upper())
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
