@@ -18,6 +18,7 @@ from dicomnode.store.rows import Insert
 from dicomnode.store.writer import Writer
 
 UID = "UID"  # stands for the Study, Series and SOP Instance UIDs, which are one kind
+MOST_HELD = 200_000  # pairs of a project that are held in memory
 CACHED = 65536
 
 _mappings = Insert(
@@ -29,6 +30,8 @@ _FIND = (
     "SELECT cleaned FROM mapping WHERE project = ? AND attribute = ? AND original = ? AND study IN (?, '') "
     "ORDER BY study DESC LIMIT 1"
 )
+_SOME = "SELECT attribute, original, study, cleaned FROM mapping WHERE project = ? LIMIT ?"
+_ATTRIBUTES = "SELECT DISTINCT attribute FROM mapping WHERE project = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +90,44 @@ class Mappings:
 
 
 class ProjectTable:
-    """Looks pairs up one by one; those found lately are remembered."""
+    """The pairs that a project had when this was made: in memory, and no query for any value.
+
+    Of more than MOST_HELD they are looked up one by one, and remembered; of attributes that have none nothing is.
+    """
 
     def __init__(self, project: str, engine: Engine) -> None:
+        """Reads the pairs (blocking). Raises CannotKeep."""
         self._project = project
         self._engine = engine
         self._lock = threading.Lock()
         self._found: dict[tuple[str, str, str], str | None] = {}
+        rows = self._rows(_SOME, (project, MOST_HELD + 1))
+        self._whole = len(rows) <= MOST_HELD
+        self._held = {(row[0], row[1], row[2]): str(row[3]) for row in rows} if self._whole else {}
+        self._attributes = {str(row[0]) for row in (rows if self._whole else self._rows(_ATTRIBUTES, (project,)))}
 
     def find(self, attribute: str, original: str, study: str = "") -> str | None:
         """The pseudonym of a value, in this study before any; None where nobody has given one. Raises CannotKeep."""
+        if attribute not in self._attributes:
+            return None
+        if self._whole:
+            held = self._held.get((attribute, original, study))
+            return self._held.get((attribute, original, "")) if held is None else held
         key = (attribute, original, study)
         with self._lock:
             if key not in self._found:
                 if len(self._found) >= CACHED:
                     self._found.clear()
-                self._found[key] = self._look(key)
+                found = self._rows(_FIND, (self._project, *key))
+                self._found[key] = str(found[0][0]) if found else None
             return self._found[key]
 
-    def _look(self, key: tuple[str, str, str]) -> str | None:
+    def _rows(self, statement: str, values: tuple[object, ...]) -> Sequence[Any]:
         try:
             with self._engine.connect() as connection:
-                row = connection.exec_driver_sql(_FIND, (self._project, *key)).first()
+                return connection.exec_driver_sql(statement, values).all()
         except SQLAlchemyError as error:
             raise CannotKeep(f"the identity book cannot be read: {plain(error)}", "look at its disk") from None
-        return None if row is None else str(row[0])
 
 
 def _enter(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, text
 
 JOURNAL_HEAD = "0004"
-IDENTITY_HEAD = "0003"
+IDENTITY_HEAD = "0004"
 
 journal = MetaData()
 identity = MetaData()
@@ -218,6 +218,7 @@ job = Table(
     Column("ended_at", Float),
     UniqueConstraint("retrieval", "kind", "value", "patient", "since", "until", name="job_by_value"),
     Index("job_next", "retrieval", "state", "next_at", "id"),
+    Index("job_in_order", "retrieval", "id"),
     Index("job_by_study", "study_key"),
     Index("job_by_end", "retrieval", "ended_at"),
 )

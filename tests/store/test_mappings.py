@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from dicomnode.model import IdentityEntry
+from dicomnode.store import mappings
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.mappings import Mapping
 
@@ -35,6 +37,26 @@ def test_a_pair_of_the_study_comes_before_one_for_any(book: IdentityBook) -> Non
     assert table.find("PatientID", "Q") is None
     assert book.mappings.table("other").find("PatientID", "P") is None
     assert (book.mappings.count("trial"), book.mappings.count("other")) == (3, 0)
+
+
+@pytest.mark.parametrize("most", [200_000, 1], ids=["held", "looked up"])
+def test_a_value_without_a_pair_costs_no_query(book: IdentityBook, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mappings, "MOST_HELD", most)
+    pairs = [
+        Mapping("PatientID", "P", "first"),
+        Mapping("PatientID", "P", "second", "1.2"),
+        Mapping("PatientID", "Q", "q"),
+    ]
+    book.mappings.enter("trial", pairs).result()
+    table, asked = book.mappings.table("trial"), list[str]()
+    event.listen(book._engine, "before_cursor_execute", lambda *about: asked.append(about[2]))
+    assert [table.find("UID", f"1.2.{number}", "1.2") for number in range(100)] == [None] * 100
+    assert asked == []
+    assert [table.find("PatientID", value, "1.2") for value in ("P", "Q", "R")] == ["second", "q", None]
+    assert table.find("PatientID", "P", "1.3") == "first"
+    assert len(asked) == (0 if most > 1 else 4)
+    book.mappings.enter("trial", [Mapping("PatientID", "R", "r")]).result()
+    assert book.mappings.table("trial").find("PatientID", "R") == "r"
 
 
 def test_what_has_its_pseudonym_keeps_it(book: IdentityBook) -> None:
