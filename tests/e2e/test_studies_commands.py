@@ -178,7 +178,13 @@ def test_the_list_lives(way, write_files):
     chain.node.wait_settled()
     ours, theirs = pty.openpty()
     line = [sys.executable, "-m", "dicomnode", "studies", "--watch", "--config", str(chain.node.config)]
-    with subprocess.Popen(line, stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL) as watching:
+    with subprocess.Popen(  # a suite that runs in the background has its children ignore SIGINT
+        line,
+        stdout=theirs,
+        stderr=theirs,
+        stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as watching:
         os.close(theirs)
         seen, ends = b"", time.monotonic() + 20
         while seen.count(b"confirmed") < 2 and time.monotonic() < ends:
