@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import images
+import numpy  # noqa: F401 - before a command that runs in this process does without it
 import pytest
 import structlog
 from forked import ForkedNode
