@@ -46,7 +46,7 @@ def test_a_recall_with_neither_response_nor_instance_is_given_up_and_comes_all_t
     archive, node, research = chain(SENT[:1], "silent", silence="1s")
     archive.pause = 4
     code, text = retrieve(node)
-    assert code == 1
+    assert code == 0, text  # the job tries again by itself, and then it came
     assert "staging said nothing for 1 s" in text
     node.wait_settled()
     assert len(research.files()) == 1
