@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
 from dicomnode.completion import Completion
-from dicomnode.errors import ConfigError, PermanentError
+from dicomnode.errors import PermanentError
 from dicomnode.model import Event, StudyState
 from dicomnode.originals import Originals
+from dicomnode.reporting import Reporter, unknown_command
 from dicomnode.store.jobs import Job, Jobs, Retrieval, Review
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Fact
@@ -31,7 +32,7 @@ class Batch:
         self._completion = completion
         self._originals = originals
 
-    async def command(self, request: Mapping[str, Any], report: Callable[[dict[str, object]], None]) -> int:
+    async def command(self, request: Mapping[str, Any], report: Reporter) -> int:
         """Carry out one command. Raises DicomnodeError."""
         found = await asyncio.to_thread(self._jobs.retrieval, int(request["retrieval"]))
         if found is None or not found.run:
@@ -47,13 +48,11 @@ class Batch:
             case "taken":
                 await asyncio.to_thread(self._forget_originals, found)
             case "release":
-                await self._release(found, getattr(report, "user", ""))
+                await self._release(found, report.user)
             case "hook-failed":
                 await self._tell_all(found, "hook-failed", error=str(request["error"]))
             case _:
-                raise ConfigError(
-                    "the node does not know this command", "use the same version of dicomnode on both sides"
-                )
+                raise unknown_command()
         return 0
 
     async def _release(self, retrieval: Retrieval, user: str) -> None:

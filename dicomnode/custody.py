@@ -11,17 +11,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from dicomnode import keep, large
 from dicomnode.completion import Completion
 from dicomnode.deidentify.part10 import file_head
-from dicomnode.errors import ConfigError, PermanentError
+from dicomnode.errors import PermanentError
 from dicomnode.intake import Intake
 from dicomnode.keep import Kept
 from dicomnode.model import EXPLANATIONS, FAILING, Doubt, Event, Fate, Reason, Received, Withheld
+from dicomnode.reporting import Reporter, unknown_command
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -31,18 +32,6 @@ OTHERS = {KEEP: Fate.DISCARDED, "send": Fate.DISCARDED_ALONE, "delete": Fate.DIS
 """What a person can make of those that a discarded original keeps back."""
 
 Opened = tuple[Withheld, Received, Iterator[bytes]]
-
-
-class Reporter(Protocol):
-    """Where the answers go: `user` is who asked; `drain` returns when the other side keeps up."""
-
-    user: str
-
-    def __call__(self, document: dict[str, object]) -> None:
-        """Send one answer."""
-
-    async def drain(self) -> None:
-        """Wait until there is room for more."""
 
 
 class Custody:
@@ -63,7 +52,7 @@ class Custody:
         work = {"export": self._export, "release": self._release}.get(do)
         fate = OTHERS.get(str(others or KEEP)) if do == "discard" else None
         if work is None and fate is None:
-            raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+            raise unknown_command()
         again = bool(others) and fate is not None
         record = await asyncio.to_thread(self._find, str(request.get("id", "")), request.get("project"), again)
         return await (work(record, report) if work else self._discard(record, report, fate or Fate.DISCARDED))

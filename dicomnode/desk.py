@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Protocol
 
 from dicomnode.completion import Completion
 from dicomnode.errors import ConfigError, PermanentError
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Study
+from dicomnode.reporting import Reporter, unknown_command
 from dicomnode.store.journal import Journal
 from dicomnode.studies import DECISIONS
 from dicomnode.ways import Way
 
 FIND = "find"
-
-
-class Reporter(Protocol):
-    """Where the answers go; `user` is who asked."""
-
-    user: str
-
-    def __call__(self, document: dict[str, object]) -> None:
-        """Send one answer."""
 
 
 class Desk:
@@ -38,7 +29,7 @@ class Desk:
         """Do with one study what is asked; 0 when it was done. Raises DicomnodeError."""
         fact = next((fact for fact in DECISIONS if fact == request.get("do")), None)
         if fact is None and request.get("do") != FIND:
-            raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+            raise unknown_command()
         project, keys = request.get("project"), {name: way.keys for name, way in self._ways.items()}
         study = await asyncio.to_thread(
             find_study, self._journal, str(request.get("id", "")), None if project is None else str(project), keys

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from dicomnode.custody import Custody
 from dicomnode.errors import ConfigError, PermanentError
 from dicomnode.model import Event, IdentityEntry
+from dicomnode.reporting import Reporter, unknown_command
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.store.mappings import Mapping as Pair
@@ -20,18 +21,6 @@ from dicomnode.ways import Way
 log = structlog.get_logger()
 
 MOST_NAMED = 10
-
-
-class Reporter(Protocol):
-    """Where the answers go; `user` is who asked."""
-
-    user: str
-
-    def __call__(self, document: dict[str, object]) -> None:
-        """Send one answer."""
-
-    async def drain(self) -> None:
-        """Wait until there is room for more."""
 
 
 class Linking:
@@ -64,7 +53,7 @@ class Linking:
                 return 0
             case "mapping", "enter":
                 return await self._enter(request, report)
-        raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+        raise unknown_command()
 
     async def _values(self, values: list[str], report: Reporter) -> int:
         """The originals of cleaned values; the record of who asked is durable before the answer."""

@@ -28,7 +28,7 @@ from dicomnode.desk import Desk
 from dicomnode.dimse.scp import Limits, Server
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.tls import client_context, server_context
-from dicomnode.errors import CannotListen, ConfigError
+from dicomnode.errors import CannotListen
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.intake import Intake, Storage
 from dicomnode.jobs import Worker
@@ -46,6 +46,7 @@ from dicomnode.places import Places
 from dicomnode.projects import keys_of, way_of
 from dicomnode.quarantine import Quarantine
 from dicomnode.recovery import recover
+from dicomnode.reporting import unknown_command
 from dicomnode.retrieve import Report, Retriever
 from dicomnode.route import Route
 from dicomnode.source import Mover
@@ -373,7 +374,7 @@ class Node:
             return await self.batch.command(request, report)
         if request.get("command") == "retrieve":
             return await self.orders.command(request, report)
-        raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+        raise unknown_command()
 
     async def aside(self, request: dict[str, object], report: Report) -> int:
         """Carry out a command of this process's own user; what follows from it is in the journal."""

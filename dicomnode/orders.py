@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from dicomnode.config import Settings
 from dicomnode.consent import Consent
 from dicomnode.errors import ConfigError, PermanentError
 from dicomnode.jobs import Worker, line_of
+from dicomnode.reporting import Reporter, unknown_command
 from dicomnode.route import Route
 from dicomnode.store.jobs import ACTIVE, CANCELLED, ENDED, PAUSED, UNDONE, Job, Jobs, Line, Retrieval
 from dicomnode.store.journal import Journal
@@ -24,18 +25,6 @@ LOOK_EVERY = 0.1  # seconds
 TELL_EVERY = 2.0
 PAGE = 100  # jobs that are looked at together
 MOST_TRIES = 3  # how often a source may fail one after the other until a command without a daemon gives up
-
-
-class Reporter(Protocol):
-    """Where the answers go; `user` is who asked."""
-
-    user: str
-
-    def __call__(self, document: dict[str, object]) -> None:
-        """Send one answer."""
-
-    async def drain(self) -> None:
-        """Wait until the other side keeps up; raises ConnectionError when it has gone."""
 
 
 class Orders:
@@ -70,7 +59,7 @@ class Orders:
             return await self._check(request, report)
         if do in (*CONTROL, "priority"):
             return await self._control(str(do), request, report)
-        raise ConfigError("the node does not know this command", "use the same version of dicomnode on both sides")
+        raise unknown_command()
 
     async def _enter(self, request: Mapping[str, Any], report: Reporter) -> int:
         """Enter lines to a new retrieval, or to one that is still being entered; with `last` it is worked."""
