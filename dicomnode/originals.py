@@ -6,18 +6,16 @@ A file is <project>/<study key>/<instance key>.sealed (its form: dicomnode.seale
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dicomnode import disk, sealed
-from dicomnode.errors import CannotKeep, ConfigError
+from dicomnode.errors import ConfigError
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, Received
-from dicomnode.sealed import SUFFIX, UNFINISHED
+from dicomnode.sealed import SUFFIX
 from dicomnode.studies import Key
 
 FOLDER = "from_staging"
@@ -37,22 +35,9 @@ class Originals:
         """Seal one original; durable on return, in the place of one that was there. Blocks; raises CannotKeep."""
         folder = self.directory / key[0] / key[1]
         disk.make_directory(folder)
-        path = folder / (instance_key + SUFFIX)
-        unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
         told = {"project": key[0], "study_key": key[1], "instance_key": instance_key}
-        fd = disk.create(unfinished)
-        try:
-            try:
-                sealed.write(fd, self._keys[key[0]], LABEL, told, received, parts)
-                disk.sync(fd)
-            finally:
-                os.close(fd)
-            disk.rename(unfinished, path)
-            disk.sync_directory(folder)
-        except BaseException:
-            with suppress(CannotKeep):
-                disk.unlink(unfinished)
-            raise
+        sealed.place(folder / (instance_key + SUFFIX), self._keys[key[0]], LABEL, told, received, parts)
+        disk.sync_directory(folder)
 
     def files(self, key: Key) -> list[Path]:
         """The sealed originals of a study."""

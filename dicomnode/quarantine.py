@@ -6,8 +6,6 @@ A file is <project>/<quarantine id>.sealed (its form: dicomnode.sealed). It gets
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -58,20 +56,16 @@ class Quarantine:
         if length is not None:
             disk.sync_directory(folder)
             return replace(w, length=length)
-        unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
-        fd = disk.create(unfinished)
+        told = {**asdict(w), "reason": str(w.reason)}
+        del told["length"]
+        length = sealed.place(path, self._keys[w.project], LABEL, told, received, parts)
         try:
-            with closing(_Descriptor(fd)):
-                length = self._write(fd, w, received, parts)
-                disk.sync(fd)
-            disk.rename(unfinished, path)
-            unfinished = path  # a file that was refused must not be found at the next start
             disk.sync_directory(folder)
-            self._ended.discard((w.project, w.quarantine))
         except BaseException:
             with suppress(CannotKeep):
-                disk.unlink(unfinished)
+                disk.unlink(path)  # a file that was refused must not be found at the next start
             raise
+        self._ended.discard((w.project, w.quarantine))
         return replace(w, length=length)
 
     def _whole_length(self, project: str, quarantine: str) -> int | None:
@@ -84,11 +78,6 @@ class Quarantine:
                 return sum(map(len, chunks))
         except (KeyError, SealBroken, KeyFileError, OSError):
             return None
-
-    def _write(self, fd: int, w: Withheld, received: Received, parts: Iterable[Buffer]) -> int:
-        told = {**asdict(w), "reason": str(w.reason)}
-        del told["length"]
-        return sealed.write(fd, self._keys[w.project], LABEL, told, received, parts)
 
     def _folder(self, project: str) -> Path:
         """The project's directory; its name is durable when this returns."""
@@ -196,14 +185,6 @@ class Quarantine:
         except (ValueError, KeyError, TypeError):
             raise sealed.broken() from None
         return _Opened(withheld, received, chunks)
-
-
-class _Descriptor:
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def close(self) -> None:
-        os.close(self._fd)
 
 
 def _file_name(name: str) -> str:

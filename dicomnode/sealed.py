@@ -11,12 +11,13 @@ import os
 import secrets
 import struct
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dicomnode import disk
-from dicomnode.errors import KeyFileError, SealBroken
+from dicomnode.errors import CannotKeep, KeyFileError, SealBroken
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, Origin, Received
 from dicomnode.sealing import CHUNK_BYTES, SALT_BYTES, TAG_BYTES, Chunks, in_chunks
@@ -30,10 +31,33 @@ SUFFIX = ".sealed"
 UNFINISHED = ".unfinished"
 
 
-def write(
+def place(
+    path: Path, keys: ProjectKeys, label: str, told: Mapping[str, object], received: Received, parts: Iterable[Buffer]
+) -> int:
+    """Write a sealed file that gets its name only when it is whole and synced; the length of its data set.
+
+    The name is durable only after sync_directory. Raises CannotKeep; nothing of it is there then.
+    """
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    fd = disk.create(unfinished)
+    try:
+        try:
+            length = _write(fd, keys, label, told, received, parts)
+            disk.sync(fd)
+        finally:
+            os.close(fd)
+        disk.rename(unfinished, path)
+    except BaseException:
+        with suppress(CannotKeep):
+            disk.unlink(unfinished)
+        raise
+    return length
+
+
+def _write(
     fd: int, keys: ProjectKeys, label: str, told: Mapping[str, object], received: Received, parts: Iterable[Buffer]
 ) -> int:
-    """Write a sealed file; `told` becomes its header. The length of the data set. Raises CannotKeep."""
+    """`told` becomes the header. The length of the data set. Raises CannotKeep."""
     salt = secrets.token_bytes(SALT_BYTES)
     header = json.dumps({**told, "key_id": keys.seal_id, "salt": salt.hex()}, separators=(",", ":")).encode()
     chunks = Chunks(keys.seal, label, salt, header)
