@@ -10,9 +10,9 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -55,7 +55,8 @@ class Feed:
     def end(self, error: Exception | None = None) -> None:
         self._chunks.put(error)
 
-    def __iter__(self) -> Iterator[Buffer]:
+    def __iter__(self) -> Generator[Buffer, None, None]:
+        """To be closed: it is at work as long as a chunk is in use, and an error must not leave it so."""
         while True:
             item = self._chunks.get()
             if item is None:
@@ -212,9 +213,12 @@ class LargeInstance:
 
     def _take(self) -> Kept | Withheld | None:
         """In a thread: clean chunk by chunk into a record, or seal. Raises CannotKeep, Abandoned."""
+        with closing(iter(self._feed)) as chunks:
+            return self._take_from(chunks)
+
+    def _take_from(self, chunks: Iterator[Buffer]) -> Kept | Withheld | None:
         self._hub.check_ready()
         writing = Writing(self._hub.leases, self._way, self._received)
-        chunks = iter(self._feed)
         try:
             return clean(self._hub, self._way, self._key, writing, self._counted(writing, chunks))
         except (Abandoned, CannotKeep):
@@ -238,7 +242,8 @@ class LargeInstance:
         record = keep.withheld(self._way, self._received, doubt, originals, "", time.time())
         self._hub.remember(record, originals)
         digest = keep.Digest(self._way)
-        sealed = self._hub.quarantine.seal(record, self._received, digest.over(writing.original(chunks)))
+        with closing(writing.original(chunks)) as original:
+            sealed = self._hub.quarantine.seal(record, self._received, digest.over(original))
         self._hub.note_judged(sealed, doubt).result()
         return self._hub.one_copy(replace(sealed, received_digest=digest.value()))
 
@@ -250,7 +255,8 @@ def clean(hub: Hub, way: Way, instance_key: str, writing: Writing, chunks: Itera
         writing.write(writing.stream.feed(chunk))
     last, cleaned = writing.stream.finish()
     duplicate = hub.is_duplicate(way, instance_key, cleaned.originals, writing.stream.received_digest)
-    hub.keep_original(way, instance_key, cleaned.originals, writing.received, writing.original(iter(())))
+    with closing(writing.original(iter(()))) as original:
+        hub.keep_original(way, instance_key, cleaned.originals, writing.received, original)
     if duplicate:
         return None
     hub.check_owner(way, cleaned)
@@ -289,8 +295,11 @@ class Writing:
         self._record = None
         return Kept(instance, location, cleaned.identity)
 
-    def original(self, chunks: Iterator[Buffer]) -> Iterator[Buffer]:
-        """The original data set: what was retained, what was written, the unwritten rest, and what still comes."""
+    def original(self, chunks: Iterator[Buffer]) -> Generator[Buffer, None, None]:
+        """The original data set: what was retained, what was written, the unwritten rest, and what still comes.
+
+        To be closed: others wait while it reads what was written.
+        """
         stream = self.stream
         yield stream.original_head
         at, end = stream.pixels_at, stream.pixels_at + stream.pixels_written

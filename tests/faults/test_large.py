@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Awaitable, Callable
 
 import images
 import pytest
 import synthetic
-from machine import Machine
+from machine import OUT_OF_RESOURCES, Machine
 from peers.dcmtk import Storescp
+from spoilt import spoilt
 
 from dicomnode.intake import Intake
 from dicomnode.large import Writing
@@ -123,3 +125,30 @@ async def test_twins_that_wait_for_a_slow_one_take_no_place(
     await slow.write(data[HALF:])
     assert await slow.finish() == 0
     assert await asyncio.gather(*twins) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["clean", "withheld"])
+async def test_failures_of_the_disk_leave_nobody_at_work(
+    machine: Callable[..., Awaitable[Machine]],
+    storescp: Callable[..., Storescp],
+    monkeypatch: pytest.MonkeyPatch,
+    sealed: bool,
+) -> None:
+    """However long something remembers the errors, the next instance is cleaned."""
+    node = await machine(research=storescp().port)
+    intake, (data, received) = node.node._intake, _instance()
+    last = data[HALF:-1000] if sealed else data[HALF:]  # it ends too early: doubt
+    failed = []
+    with spoilt(node.storage, monkeypatch) as disk:
+        disk.fails = lambda _, what: errno.ENOSPC if what == ("rename" if sealed else "write") else 0
+        for association in range(101, 105):
+            failed.append(await intake.stream(received(association)))
+            async with asyncio.timeout(5):
+                await failed[-1].write(data[:HALF])
+                await failed[-1].write(last)
+                assert await failed[-1].finish() == OUT_OF_RESOURCES
+    another = await intake.stream(received(110))
+    async with asyncio.timeout(5):
+        await another.write(data[:HALF])
+        await another.write(data[HALF:])
+        assert await another.finish() == 0
