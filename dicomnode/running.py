@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ from dicomnode.store.lock import StorageLock
 log = structlog.get_logger()
 
 PRACTICE = "practice-"
+CHANGES = 15.0  # seconds that a node may take to start or to end while a command waits for it
 LAST_WORK = 8.0  # seconds after the deadline for associations, for what is on its way to the disk
 
 
@@ -123,8 +125,32 @@ def retrieval(settings: Settings, request: dict[str, object], report: Report) ->
 
 
 def _asked(settings: Settings, request: dict[str, object], report: Report) -> int:
-    reports = control.ask(settings.storage.directory, request)
-    return asyncio.run(_aside(settings, request, report)) if reports is None else _told(reports, report)
+    return _either(
+        settings,
+        request,
+        lambda reports: _told(reports, report),
+        lambda: asyncio.run(_aside(settings, request, report)),
+    )
+
+
+Reports = Iterator[dict[str, object]]
+
+
+def _either(
+    settings: Settings, request: dict[str, object], through: Callable[[Reports], int], alone: Callable[[], int]
+) -> int:
+    """Through the running node, or without one; one that is just starting or ending is waited for."""
+    ends = time.monotonic() + CHANGES
+    while True:
+        reports = control.ask(settings.storage.directory, request)
+        if reports is not None:
+            return through(reports)
+        try:
+            return alone()
+        except StorageLocked:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.1)
 
 
 Ask = Callable[[dict[str, object], Report], int]
@@ -133,21 +159,20 @@ Ask = Callable[[dict[str, object], Report], int]
 
 def converse(settings: Settings, talk: Callable[[Ask], int]) -> int:
     """Let `talk` give commands to the running node, or to one that runs for it until it is done; its exit code."""
-    directory = settings.storage.directory
-    first = control.ask(directory, {"command": "status"})
-    if first is None:
-        return asyncio.run(_run(settings, partial(_talk, talk), alone=True))
-    list(first)
-    return talk(lambda request, report: _told(_answers(settings, request), report))
+    return _conversation(settings, talk, lambda: asyncio.run(_run(settings, partial(_talk, talk), alone=True)))
 
 
 def ask_node(settings: Settings, talk: Callable[[Ask], int]) -> int:
     """Let `talk` give commands to the running node, or to one that is opened for it and does not listen."""
-    first = control.ask(settings.storage.directory, {"command": "status"})
-    if first is None:
-        return asyncio.run(_beside(settings, talk))
-    list(first)
-    return talk(lambda request, report: _told(_answers(settings, request), report))
+    return _conversation(settings, talk, lambda: asyncio.run(_beside(settings, talk)))
+
+
+def _conversation(settings: Settings, talk: Callable[[Ask], int], alone: Callable[[], int]) -> int:
+    def through(status: Reports) -> int:
+        list(status)
+        return talk(lambda request, report: _told(_answers(settings, request), report))
+
+    return _either(settings, {"command": "status"}, through, alone)
 
 
 async def _beside(settings: Settings, talk: Callable[[Ask], int]) -> int:
@@ -202,7 +227,7 @@ def _key_of(settings: Settings, project: str) -> Path:
     return path
 
 
-def _answers(settings: Settings, request: dict[str, object]) -> Iterator[dict[str, object]]:
+def _answers(settings: Settings, request: dict[str, object]) -> Reports:
     reports = control.ask(settings.storage.directory, request)
     if reports is None:
         raise DicomnodeError("the node has ended", "start it again; what it had taken up goes on then")
@@ -219,7 +244,7 @@ async def _talk(talk: Callable[[Ask], int], node: Node) -> int:
     return await asyncio.to_thread(talk, ask)
 
 
-def _told(reports: Iterator[dict[str, object]], report: Report) -> int:
+def _told(reports: Reports, report: Report) -> int:
     """Pass the running node's answers on; the exit code."""
     for document in reports:
         if "error" in document and "exit" in document:
