@@ -13,7 +13,7 @@ import dicomnode.deidentify
 WORDS = Path(next(iter(dicomnode.deidentify.__path__)), "standard", "clinical_words.csv")
 CODED = ["00081084", "00081301", "00081302", "00081303", "00081304", "00321067", "0040100A"]
 DESCRIBING = ["LO", "LT", "SH", "ST", "UC", "UT"]
-MARKS = " \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~°±µ·×–—…«»„“”‘’"
+MARKS = " \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0!\"#$%&'()*+,-./:;<=>?@[]^_`{|}~°±µ·×–—…«»„“”‘’"
 UNITS = {
     *("mm", "cm", "mm2", "cm2", "mm3", "cm3", "s", "sec", "secs", "min", "h", "t", "tesla", "kv", "kvp", "kev", "mev"),
     *(

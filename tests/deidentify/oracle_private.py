@@ -7,6 +7,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from pydicom.datadict import add_private_dict_entry
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
@@ -23,6 +24,17 @@ def safe() -> dict[str, str]:
     """The VR of each row, by "GGGG EE creator"."""
     with SAFE.open(encoding="utf-8", newline="") as file:
         return {f"{row['group']} {row['element']} {row['creator']}": row["vr"] for row in csv.DictReader(file)}
+
+
+def read_as_the_standard_says() -> None:
+    """Give pydicom the standard's VRs: for some rows it knows others, and reads Implicit VR by them."""
+    for key, vr in safe().items():
+        group, element, creator = key.split(" ", 2)
+        if vr and "/" not in vr:
+            add_private_dict_entry(creator, int(f"{group}00{element}", 16), vr, "safe")
+
+
+read_as_the_standard_says()
 
 
 def verdict(data_set: Dataset, tag: BaseTag, vr: str, retain_uids: bool) -> tuple[str, str]:
