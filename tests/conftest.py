@@ -87,18 +87,6 @@ def mosquitto(tmp_path: Path, programs: ExitStack) -> Mosquitto:
     return programs.enter_context(Mosquitto(tmp_path / "mosquitto"))
 
 
-@pytest.fixture
-def node(tmp_path: Path, programs: ExitStack) -> Callable[..., Node]:
-    """Configures nodes: node({"staging": ("STAGING", port), "research": (...)}, **arguments of Node).start()"""
-
-    def configure(peers: dict[str, tuple[str, int]], name: str = "node", **arguments: Any) -> Node:
-        made = Node(tmp_path / name, peers, **arguments)
-        programs.callback(made.stop)
-        return made
-
-    return configure
-
-
 @pytest.fixture(scope="session")
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     """Starts programs of the package without loading it each time; ForkedNode uses it."""
@@ -107,6 +95,23 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     with Forge(rules) as made:
         ForkedNode.forge = made
         yield made
+
+
+@pytest.fixture
+def node(request: pytest.FixtureRequest, forge: Forge, tmp_path: Path, programs: ExitStack) -> Callable[..., Node]:
+    """Configures nodes: node({"staging": ("STAGING", port), "research": (...)}, **arguments of Node).start()
+
+    They and their commands are forked from a process that has loaded everything; with the mark `own_process` each is
+    a program of its own, as at its user's.
+    """
+    kind = Node if request.node.get_closest_marker("own_process") else ForkedNode
+
+    def configure(peers: dict[str, tuple[str, int]], name: str = "node", **arguments: Any) -> Node:
+        made = kind(tmp_path / name, peers, **arguments)
+        programs.callback(made.stop)
+        return made
+
+    return configure
 
 
 @pytest.fixture

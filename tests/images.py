@@ -7,6 +7,7 @@ import warnings
 import zlib
 from array import array
 from functools import cache
+from hashlib import blake2s
 from io import BytesIO
 from pathlib import Path
 
@@ -83,11 +84,18 @@ def real(name: str) -> Path:
     raise LookupError(f"no test file is called {name}")
 
 
-def split(part10: bytes) -> tuple[str, bytes]:
+class Content(bytes):
+    """Bytes that a failed comparison tells of shortly: pytest would look for differences in megabytes for minutes."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes, blake2s {blake2s(self).hexdigest()[:12]}>"
+
+
+def split(part10: bytes) -> tuple[str, Content]:
     """Transfer syntax and data set bytes of a Part 10 file, exactly as they lie there."""
     file = DicomBytesIO(part10)
     meta = pydicom.filereader.read_preamble(file, False) and pydicom.filereader._read_file_meta_info(file)
-    return str(meta.TransferSyntaxUID), part10[file.tell() :]
+    return str(meta.TransferSyntaxUID), Content(part10[file.tell() :])
 
 
 def parse(part10: bytes) -> Dataset:

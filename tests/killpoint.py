@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from peers.process import PATIENCE
+
 PATHS = ("create", "reopen", "rename", "unlink", "create_directory", "remove_directory", "sync_directory")
 FILES = ("write", "sync", "truncate")
 ROOMS = ("outbox", "quarantine", "keys")
@@ -203,7 +205,7 @@ class Forked:
 
     def wait_ready(self, ready: Callable[[], object], seconds: float = 20) -> None:
         """Wait until `ready` or its end."""
-        ends = time.monotonic() + seconds
+        ends = time.monotonic() + seconds * PATIENCE
         while not ready() and self.running:
             assert time.monotonic() < ends, "it neither listens nor ends"
             time.sleep(0.01)
@@ -215,7 +217,7 @@ class Forked:
 
     def wait(self, seconds: float = 30) -> int:
         """Wait for its end."""
-        ends = time.monotonic() + seconds
+        ends = time.monotonic() + seconds * PATIENCE
         while self.running:
             assert time.monotonic() < ends, "it does not end"
             time.sleep(0.01)

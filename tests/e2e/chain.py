@@ -92,4 +92,4 @@ def cleaned(node: Node, part10: bytes) -> tuple[str, tuple[str, bytes]]:
     received = Received(ORIGIN, str(header.SOPClassUID), str(header.SOPInstanceUID), syntax)
     result = engine.clean(received, bytearray(data))
     whole = b"".join(bytes(part) for part in (*result.head, result.pixels or b"", *result.tail))
-    return result.sop_uid, (result.transfer_syntax, whole[result.data_set_offset :])
+    return result.sop_uid, (result.transfer_syntax, images.Content(whole[result.data_set_offset :]))

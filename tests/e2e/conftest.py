@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 import reviewing
 from chain import Way
-from forked import ForkedNode
-from killpoint import Forge
 from peers.dcmtk import Storescp
 from peers.node import Node
 
@@ -24,20 +20,6 @@ def way(node: Callable[..., Node], storescp: Callable[..., Storescp], free_port:
         research = storescp("research")
         peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", research.port)}
         return Way(node(peers, **arguments).start(), research)
-
-    return start
-
-
-@pytest.fixture
-def forked_way(forge: Forge, storescp: Callable[..., Storescp], tmp_path: Path, programs: ExitStack):
-    """The same with a node that starts in a tenth of a second, and so do its commands."""
-
-    def start(**arguments: Any) -> Way:
-        research = storescp("research")
-        peers = {"staging": ("STAGING", 4242), "research": ("RESEARCH", research.port)}
-        made = ForkedNode(tmp_path / "node", peers, **arguments)
-        programs.callback(made.stop)
-        return Way(made.start(), research)
 
     return start
 

@@ -60,9 +60,9 @@ def outbox_files(node: Node) -> int:
 
 
 @pytest.fixture
-def failed(forked_way, write_files):
+def failed(way, write_files):
     """A node that got a good series, and one of four in which the third instance fails."""
-    chain = forked_way(quiet="500ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32)))
+    chain = way(quiet="500ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32)))
     good = written(*(slice_(2, number) for number in (1, 2, 3)))
     bad = written(*(slice_(1, number, "SCREEN SAVE" if number == 3 else "AXIAL") for number in (1, 2, 3, 4)))
     assert set(dcmtk.storescu(chain.port, write_files([*bad, *good])).statuses) == {0}
@@ -158,8 +158,8 @@ def test_a_discarded_failure_still_keeps_the_series_back(failed):
     assert chain.research.data_sets() == chain.expect(good)
 
 
-def test_a_late_failure_stops_what_is_left_and_raises_an_alert(forked_way, write_files):
-    chain = forked_way(quiet="500ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32)))
+def test_a_late_failure_stops_what_is_left_and_raises_an_alert(way, write_files):
+    chain = way(quiet="500ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32)))
     early = written(*(slice_(1, number) for number in (1, 2)))
     assert set(dcmtk.storescu(chain.port, write_files(early)).statuses) == {0}
     chain.node.wait_settled()
@@ -214,8 +214,8 @@ def test_a_person_may_delete_what_a_discarded_failure_keeps_back(before, failed)
     assert chain.research.data_sets() == chain.expect(good)
 
 
-def test_what_a_whole_study_keeps_back_is_deleted_too(forked_way, write_files):
-    chain = forked_way(quiet="500ms", rules=RULES.replace("AGGREGATE", "study"), key=bytes(range(32)))
+def test_what_a_whole_study_keeps_back_is_deleted_too(way, write_files):
+    chain = way(quiet="500ms", rules=RULES.replace("AGGREGATE", "study"), key=bytes(range(32)))
     made = written(slice_(1, 1), slice_(1, 2, "SCREEN SAVE"), slice_(2, 1))
     assert set(dcmtk.storescu(chain.port, write_files(made)).statuses) == {0}
     until(lambda: [study["state"] for study in chain.node.studies()] == ["withheld"], 60, "withheld")
@@ -228,8 +228,8 @@ def test_what_a_whole_study_keeps_back_is_deleted_too(forked_way, write_files):
     until(lambda: outbox_files(chain.node) == 0, 60, "what was kept back is deleted")
 
 
-def test_a_failure_that_a_crash_left_without_a_row_raises_its_alert(forked_way, write_files):
-    chain = forked_way(quiet="500ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32)))
+def test_a_failure_that_a_crash_left_without_a_row_raises_its_alert(way, write_files):
+    chain = way(quiet="500ms", rules=RULES.replace("AGGREGATE", "series"), key=bytes(range(32)))
     assert set(dcmtk.storescu(chain.port, write_files(written(slice_(1, 1), slice_(1, 2)))).statuses) == {0}
     chain.node.wait_settled()
     assert dcmtk.storescu(chain.port, write_files(written(slice_(1, 3, "SCREEN SAVE")), "late")).statuses == [0]
@@ -249,8 +249,8 @@ def test_a_failure_that_a_crash_left_without_a_row_raises_its_alert(forked_way, 
 
 
 @pytest.mark.parametrize(("aggregate", "sent"), [("instance", 2), ("study", 0)])
-def test_alone_or_the_whole_study(aggregate, sent, forked_way, write_files):
-    chain = forked_way(quiet="500ms", rules=RULES.replace("AGGREGATE", aggregate), key=bytes(range(32)))
+def test_alone_or_the_whole_study(aggregate, sent, way, write_files):
+    chain = way(quiet="500ms", rules=RULES.replace("AGGREGATE", aggregate), key=bytes(range(32)))
     named = slice_(2, 2)
     named.ConvolutionKernel = "Zwetschgenbaum"
     made = written(slice_(1, 1), slice_(1, 2, "SCREEN SAVE"), slice_(2, 1), named)
@@ -263,10 +263,10 @@ def test_alone_or_the_whole_study(aggregate, sent, forked_way, write_files):
     assert len({each["url_deid"] for each in told} - {None}) == sent, "one is withheld for another reason"
 
 
-def test_large_instances_are_judged_too(forked_way, write_files):
+def test_large_instances_are_judged_too(way, write_files):
     settings = {"node": {"whole": "128KiB"}, "queue": {"bytes": "64MiB"}}
     rules = RULES.replace("AGGREGATE", "series")
-    chain = forked_way(quiet="500ms", rules=rules, key=bytes(range(32)), settings=settings)
+    chain = way(quiet="500ms", rules=rules, key=bytes(range(32)), settings=settings)
     made = written(slice_(1, 1, size=512), slice_(1, 2, "SCREEN SAVE", size=512), slice_(2, 1, size=512))
     assert set(dcmtk.storescu(chain.port, write_files(made)).statuses) == {0}
     chain.node.wait_settled()

@@ -8,6 +8,7 @@ import time
 
 import synthetic
 from peers import dcmtk
+from peers.process import until
 
 KILLS = 6
 QUIET = "300ms"
@@ -23,6 +24,10 @@ def _named(study, series, files):
     return ((synthetic.uid(study, series, number), data) for number, data in enumerate(files, start=1))
 
 
+def _written(chain):
+    return sum(path.stat().st_size for path in (chain.node.storage / "outbox").rglob("*") if path.is_file())
+
+
 def test_killed_while_receiving(way, write_files):
     chain = way(quiet=QUIET)
     moments = random.Random(4711)
@@ -32,13 +37,15 @@ def test_killed_while_receiving(way, write_files):
         files = write_files(sent.values(), f"sent{study}")
         results: list[dcmtk.Result] = []
         sender = threading.Thread(target=lambda f=files, r=results: r.append(dcmtk.storescu(chain.port, f)))
+        written = _written(chain)
         sender.start()
-        time.sleep(0.1 + moments.random() * 0.25)
+        until(lambda before=written: _written(chain) > before, what="the first instance on the disk")
+        time.sleep(moments.random() * 0.25)
         chain.node.kill()
         sender.join()
         acknowledged |= {uid: sent[uid] for uid in results[0].acknowledged}
         chain.node.restart()
-    assert len(acknowledged) > KILLS
+    assert len(acknowledged) >= KILLS
     studies = len({uid.rsplit(".", 2)[0] for uid in acknowledged})
     chain.node.wait_settled(studies, 60)
     arrived = chain.research.data_sets()

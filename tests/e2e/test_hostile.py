@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from threading import Event
 
 import images
 import pytest
@@ -306,10 +307,11 @@ def test_elaborate_instances_keep_nobody_waiting(victim):
     until(lambda: sum(study["stored"] for study in node.studies()) == 5, 20, "five instances")
 
 
+@pytest.mark.own_process
 def test_memory_is_bounded_by_the_queue(victim):
     """Sixteen peers send all but the end of 8 MiB each, which would be held whole; then half of them go on."""
     settings = {**QUICK, "node": {**QUICK["node"], "whole": "8MiB"}, "queue": {"bytes": "24MiB"}}
-    settings["timeouts"] = {**QUICK["timeouts"], "stall": "20s", "idle": "20s"}
+    settings["timeouts"] = {**QUICK["timeouts"], "stall": "15s", "idle": "60s"}
     node = victim(settings)
     one = stored(1, synthetic.ct(number=1, rows=2000, columns=2000))
     uid = synthetic.uid(1, 1, 1).encode()
@@ -319,14 +321,21 @@ def test_memory_is_bounded_by_the_queue(victim):
         assert caller.status() == 0
     before = usage(node.pid)["memory"]
     with ThreadPoolExecutor(16) as threads, ExitStack() as stack:
-        callers = [stack.enter_context(Caller(node.port)).associate() for _ in range(16)]
-        sending = [threads.submit(each.say, data[n % 8][:-1000]) for n, each in enumerate(callers)]
+        callers = [stack.enter_context(Caller(node.port, seconds=90)).associate() for _ in range(16)]
+        measured = Event()
+
+        def send(n: int) -> None:
+            callers[n].say(data[n % 8][:-1000])
+            measured.wait()
+            if n < 8:
+                callers[n].say(data[n][-1000:])
+
+        for n in range(16):
+            threads.submit(send, n)
         time.sleep(3)
         grown = usage(node.pid)["memory"] - before
+        measured.set()
         assert dcmtk.echo(node.port).code == 0 or "Limit" in dcmtk.echo(node.port).output
-        for n, each in enumerate(callers[:8]):
-            sending[n].result(20)
-            each.say(data[n][-1000:])
         assert [each.status() for each in callers[:8]] == [0] * 8
         for each in callers[8:]:
             each.socket.shutdown(2)
@@ -335,6 +344,7 @@ def test_memory_is_bounded_by_the_queue(victim):
     assert node.quarantine() == []
 
 
+@pytest.mark.own_process
 def test_many_associations_leave_no_trace(victim):
     """DICOMNODE_ASSOCIATIONS=10000 for the long run."""
     node = victim()

@@ -55,7 +55,7 @@ def test_a_late_instance_of_a_closed_study_survives_a_kill(
     node: Callable[..., Node], storescp: Callable[..., Storescp], free_port: Callable[[], int], write_files: WriteFiles
 ) -> None:
     research = storescp()
-    made = node({"staging": ("STAGING", free_port()), "research": ("RESEARCH", research.port)}, quiet="8s").start()
+    made = node({"staging": ("STAGING", free_port()), "research": ("RESEARCH", research.port)}, quiet="60s").start()
     sent = list(synthetic.series(2))
     dcmtk.dcmsend(made.port, write_files(sent[:1]))
     study = made.studies()[0]["study_key"]
@@ -63,6 +63,8 @@ def test_a_late_instance_of_a_closed_study_survives_a_kill(
     assert _states(made) == ["closed"]
     dcmtk.dcmsend(made.port, write_files(sent[1:], "late"))
     made.kill()
+    made.settings["projects"]["default"]["completion"]["quiet"] = "500ms"
+    made.write(made.settings)
     made.restart()
     made.wait_settled()
     assert len(research.files()) == 2

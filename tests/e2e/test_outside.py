@@ -18,6 +18,8 @@ from peers import dcmtk, raw
 from peers.process import HOST, until
 from prometheus_client.parser import text_string_to_metric_families
 
+pytestmark = pytest.mark.own_process
+
 
 def page(port: int, path: str) -> tuple[int, str]:
     try:

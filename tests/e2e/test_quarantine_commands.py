@@ -40,12 +40,12 @@ def _audits(node: Node) -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture
-def withheld(forked_way, write_files):
+def withheld(way, write_files):
     """A node with a small and a streamed CT instance in its quarantine, and a truncated one."""
     small, large = (images.written(synthetic.ct(1, 1, n, rows=r, columns=r)) for n, r in ((1, 64), (2, 512)))
     broken = synthetic.ct(1, 1, 3, rows=32, columns=32)
     broken.PixelData = broken.PixelData[:-200]
-    chain = forked_way(quiet="300ms", rules=WITHHOLD, key=bytes(range(32)), settings=SMALL_WHOLE)
+    chain = way(quiet="300ms", rules=WITHHOLD, key=bytes(range(32)), settings=SMALL_WHOLE)
     files = [small, large, images.written(broken)]
     assert dcmtk.storescu(chain.port, write_files(files)).statuses == [0, 0, 0]
     until(lambda: [each["reason"] for each in chain.node.quarantine()] == ["sop-class"] * 3, what="three withheld")

@@ -12,6 +12,7 @@ from peers.process import until
 from peers.scripted import request
 
 
+@pytest.mark.own_process
 def test_a_series_arrives_whole_and_clean(way, write_files):
     chain = way()
     sent = list(synthetic.series(5))

@@ -25,6 +25,8 @@ from dicomnode.model import Peer
 from dicomnode.upper_layer import AnsweredContext, AssociateAccept
 from dicomnode.upper_layer.pdus import encode_accept
 
+pytestmark = pytest.mark.own_process
+
 NAME = synthetic.PERSON.name.split("^")[0].encode()
 WITHHELD: dict[str, Callable[[], Giant]] = {
     "truncated": lambda: giant.native(ONE).cut(1000),

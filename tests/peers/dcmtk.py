@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +56,22 @@ class Storescp(Program):
         self.wait_ready(lambda: listens(self.port) if with_tls else echo(self.port, called=ae_title).code == 0)
 
     def files(self) -> list[Path]:
-        """What it received so far, one file per SOP Instance UID."""
-        return sorted(path for path in self.folder.iterdir() if path.is_file())
+        """What it received whole so far, one file per SOP Instance UID."""
+        there = sorted(path for path in self.folder.iterdir() if path.is_file())
+        writing = self._open()
+        return [path for path in there if str(path) not in writing]
+
+    def _open(self) -> set[str]:
+        """What it has open, so also what it is writing."""
+        found = set()
+        for descriptor in Path(f"/proc/{self.pid}/fd").glob("*") if self.running else ():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
+        return found
 
     def instances(self) -> dict[str, bytes]:
         """SOP Instance UID to the Part 10 file as it was written."""
-        return {path.name.split(".", 1)[1]: path.read_bytes() for path in self.files()}
+        return {path.name.split(".", 1)[1]: images.Content(path.read_bytes()) for path in self.files()}
 
     def data_sets(self) -> dict[str, tuple[str, bytes]]:
         """SOP Instance UID to transfer syntax and data set bytes."""

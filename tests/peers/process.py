@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 HOST = "127.0.0.1"
 READY = 20.0
+PATIENCE = 3.0
+"""Machines differ: every wait for something to come about may take so many times as long."""
+PORTS = range(10_000, 32_000)
+"""Below those that outgoing connections take, so that a port that was free stays so."""
 PACKAGES = {"Orthanc": "orthanc", "mosquitto": "mosquitto"}
 
 
@@ -30,19 +37,32 @@ def find(program: str) -> str:
     return path
 
 
+def _ports() -> Iterator[int]:
+    """Each process that runs tests has a part of the range of its own, and begins anywhere in it."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    own = PORTS[worker % 10 * len(PORTS) // 10 : (worker % 10 + 1) * len(PORTS) // 10]
+    begin = random.randrange(len(own))
+    return itertools.cycle([*own[begin:], *own[:begin]])
+
+
+_next_ports = _ports()
+
+
 def free_port() -> int:
-    """A TCP port on the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on the loopback interface that nobody uses now, and that is not given again soon."""
+    for port in itertools.islice(_next_ports, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise AssertionError("no free port")
 
 
 def until(condition: Callable[[], object], seconds: float = READY, what: str = "the condition") -> None:
     """Poll until the condition holds; raises AssertionError naming `what` after `seconds`."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come about within {seconds:g} s")
+            raise AssertionError(f"{what} did not come about within {seconds * PATIENCE:g} s")
         time.sleep(0.02)
 
 
@@ -90,7 +110,7 @@ class Program:
 
     def wait_ready(self, ready: Callable[[], object], seconds: float = READY) -> None:
         """Wait for `ready`; raises Unready when the program ends before or takes longer."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while not ready():
             if not self.running or time.monotonic() > end:
                 self.kill()
@@ -103,14 +123,14 @@ class Program:
 
     def wait(self, seconds: float = 15) -> int:
         """Wait for its end and return its exit code."""
-        return self.process.wait(seconds)
+        return self.process.wait(seconds * PATIENCE)
 
     def stop(self, seconds: float = 10) -> int:
         """SIGTERM, and SIGKILL if that did not end it in time; returns the exit code."""
         if self.running:
             self.signal(signal.SIGTERM)
             try:
-                return self.process.wait(seconds)
+                return self.process.wait(seconds * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         return self.process.wait(10)
@@ -132,7 +152,7 @@ def run(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        timeout=seconds,
+        timeout=seconds * PATIENCE,
         env={**os.environ, **(environment or {})},
         check=False,
     )
