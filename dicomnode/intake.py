@@ -20,11 +20,12 @@ from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.deidentify import Cleaned
 from dicomnode.dimse.scp import InstanceStream, Rejection
+from dicomnode.dimse.status import NOT_AUTHORIZED, OUT_OF_RESOURCES, SUCCESS
 from dicomnode.dimse.syntaxes import DEFLATED, EXPLICIT_BIG
 from dicomnode.errors import CannotKeep
 from dicomnode.expected import Expected
 from dicomnode.keep import Kept, Leases
-from dicomnode.large import NOT_AUTHORIZED, LargeInstance
+from dicomnode.large import LargeInstance
 from dicomnode.model import FAILING, Buffer, Doubt, IdentityEntry, Origin, Originals, Reason, Received, Withheld
 from dicomnode.originals import Originals as SealedOriginals
 from dicomnode.outbox import Outbox
@@ -42,8 +43,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
 SHORT_HEADER = 64 << 10  # bytes; a header that may be longer is not cleaned on the event loop
 MOST_LONG = 2  # instances with long headers that are cleaned at once, beside the loop
 TOO_LONG = 0.25  # seconds of CPU on the loop, after which a peer's instances are all cleaned beside it

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from dicomnode import keep
 from dicomnode.deidentify import Cleaned, CleanStream
+from dicomnode.dimse.status import NOT_AUTHORIZED, SUCCESS
 from dicomnode.errors import CannotKeep
 from dicomnode.keep import Kept, Leases
 from dicomnode.model import Buffer, Doubt, Originals, Reason, Received, Withheld
@@ -78,9 +79,6 @@ def _mark_retrieved(work: asyncio.Task[None]) -> None:
 def _resolve(done: asyncio.Future[None]) -> None:
     if not done.done():
         done.set_result(None)
-
-
-NOT_AUTHORIZED = 0x0124
 
 
 class PatientRefused(CannotKeep):
@@ -200,7 +198,7 @@ class LargeInstance:
             return NOT_AUTHORIZED
         except CannotKeep as error:
             return self._hub.refuse(self._received, error)
-        return 0x0000
+        return SUCCESS
 
     async def abandon(self) -> None:
         """The association ended first: nothing of the instance stays."""

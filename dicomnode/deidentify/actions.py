@@ -31,7 +31,6 @@ ONE_VALUE = frozenset(["ST", "LT", "UT", "UR"])
 """VRs of which a value may hold backslashes (PS3.5 section 6.2)."""
 LONGEST = {"AE": 16, "AS": 4, "CS": 16, "DS": 16, "IS": 12, "LO": 64, "PN": 64, "SH": 16, "ST": 1024, "LT": 10240}
 """Characters of a value (of PN: of a component group)."""
-SHIFTED = frozenset(["DA", "DT"])
 PARTS_STAY = frozenset([Action.SUBSTITUTE, Action.VOCABULARY, Action.ROUND])
 """What these write comes from the instance: the gate searches it."""
 CODE_STRING = re.compile("[A-Z0-9_ ]*")

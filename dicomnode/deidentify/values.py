@@ -118,11 +118,6 @@ def _escaped(fragment: bytes, encodings: Sequence[str]) -> str:
     raise ValueError("unknown escape sequence")
 
 
-def name_parts(text: str) -> list[str]:
-    """The components of a person name: all groups, components and words; empty ones left out."""
-    return [part for part in re.split(r"[\\^= ]+", text.strip(PADDING)) if part]
-
-
 def parse_date(text: str) -> tuple[int, int | None, int | None] | None:
     """Year, month and day of a DA (also the old YYYY.MM.DD) or of the date of a DT; None when it is no date."""
     match = DATE.fullmatch(text)

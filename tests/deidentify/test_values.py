@@ -63,11 +63,6 @@ def test_every_defined_term_is_known() -> None:
         assert values.encodings_of(term)
 
 
-def test_names() -> None:
-    assert values.name_parts("Van der Berg^Jan=王^小東=\\X^Y") == ["Van", "der", "Berg", "Jan", "王", "小東", "X", "Y"]
-    assert values.name_parts("") == []
-
-
 READABLE = {
     "DA": ["20240229", "1999.12.31", "", "20240101\\20240102", "20240101 "],
     "TM": ["10", "1011", "101112", "101112.123456", "10:11:12", "235960", " "],
