@@ -21,7 +21,7 @@ async def test_a_stall_at_every_byte_of_an_association_ends_in_time() -> None:
     async def stall(port: int, length: int) -> None:
         async with calling(port) as client:
             client.say(whole[:length])
-            with suppress(asyncio.IncompleteReadError):
+            with suppress(asyncio.IncompleteReadError, ConnectionResetError):
                 while (await client.pdu(3))[0] not in (6, 7):
                     continue
 

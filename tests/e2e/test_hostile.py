@@ -30,6 +30,7 @@ QUICK = {
     "node": {"associations": 16, "associations_per_address": 16, "whole": "1MiB"},
     "queue": {"bytes": "4MiB"},
 }
+GENTLE = {**QUICK, "timeouts": {"handshake": "20s", "idle": "20s", "stall": "20s", "drain": "2s"}}
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ def test_very_many_contexts(victim):
 
 
 def test_requests_sent_without_waiting_are_answered_in_order(victim):
-    node = victim()
+    node = victim(GENTLE)
     with Caller(node.port).associate() as caller:
         caller.say(b"".join(stored(n, small(n)) for n in range(1, 31)) + RELEASE_RQ)
         assert [caller.status() for _ in range(30)] == [0] * 30
@@ -251,7 +252,7 @@ LONG = "1.2." + "3" * 80
 
 
 def test_what_command_and_data_set_should_not_say_is_withheld_and_acknowledged(victim):
-    node = victim()
+    node = victim(GENTLE)
     good = small(1)
     data = images.encode(good, EXPLICIT)
     cases = {
@@ -293,7 +294,7 @@ def elaborate(number: int) -> bytes:
 
 
 def test_elaborate_instances_keep_nobody_waiting(victim):
-    node = victim({**QUICK, "node": {**QUICK["node"], "whole": "8MiB"}, "queue": {"bytes": "64MiB"}})
+    node = victim({**GENTLE, "node": {**QUICK["node"], "whole": "8MiB"}, "queue": {"bytes": "64MiB"}})
     with ExitStack() as stack, echoes(node):
         callers = [stack.enter_context(Caller(node.port, seconds=90)).associate() for _ in range(4)]
         for number, caller in enumerate(callers, 1):
@@ -347,7 +348,7 @@ def test_memory_is_bounded_by_the_queue(victim):
 @pytest.mark.own_process
 def test_many_associations_leave_no_trace(victim):
     """DICOMNODE_ASSOCIATIONS=10000 for the long run."""
-    node = victim()
+    node = victim(GENTLE)
     seen = []
     for number in range(ASSOCIATIONS):
         with Caller(node.port).associate() as caller:
