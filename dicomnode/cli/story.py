@@ -81,6 +81,8 @@ def _shortened(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _sentence(event: Mapping[str, Any]) -> str:
     name = str(event["event"])
+    if name == "study-decided":
+        return f"{name}: {event.get('user') or 'a person'} decided: {event.get('kind')}"
     text = EVENTS.get(name, name)
     who = event.get("destination") or event.get("source")
     facts = [str(who)] if who else []

@@ -22,6 +22,8 @@ def check(document: Document, file: File) -> None:
     if file.node.port and file.node.tls.port == file.node.port:
         hint = "leave it out: then that port speaks TLS"
         raise document.error(("node", "tls", "port"), "node.tls.port is node.port", hint)
+    if file.metrics.port is not None and file.metrics.port in (file.node.port, file.node.tls.port):
+        raise document.error(("metrics", "port"), "metrics.port is a port of the node", "name another one")
     if file.queue.bytes < file.node.whole:
         place: Place = ("queue", "bytes") if file.queue.bytes != type(file.queue)().bytes else ("node", "whole")
         raise document.error(place, "queue.bytes is smaller than node.whole", "no instance of that size would fit")
