@@ -187,8 +187,7 @@ class Intake:
         peer = received.origin.peer
         if peer in self._slow or _may_be_long(received, data):
             async with self._long.place():
-                loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self.large_threads, self._clean, way, received, data)
+                return await self._watched(self.large_threads.submit(self._clean, way, received, data))
         begin = time.thread_time()
         try:
             return self._clean(way, received, data)
@@ -339,7 +338,12 @@ class Intake:
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """Run blocking work in the storage threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        return await self._watched(self._threads.submit(work, *arguments))
+
+    async def _watched(self, work: Future[T]) -> T:
+        """Wait for work in a thread; when it hangs that is seen (observe.view), also after nobody waits any more."""
+        self.arrivals.watch(work)
+        return await asyncio.wrap_future(work)
 
 
 def _may_be_long(received: Received, data: bytearray) -> bool:

@@ -30,6 +30,7 @@ from dicomnode.ways import Way
 
 ROOM_WAIT = 30.0  # seconds that an instance with a large header waits for room in memory
 MOST_AT_WORK = 2  # threads that clean a chunk at once: each needs several times its size for a moment
+SLOWEST = 4 << 20  # bytes per second that a disk takes at least when it is not stuck
 READ_BACK = 1 << 20  # bytes of a record read at once when an original is put together again
 
 
@@ -68,12 +69,6 @@ class Feed:
             with _at_work:
                 yield chunk
             self._loop.call_soon_threadsafe(_resolve, done)
-
-
-def _mark_retrieved(work: asyncio.Task[None]) -> None:
-    """What ended the work is told to whoever still waits for it; nobody may."""
-    if not work.cancelled():
-        work.exception()
 
 
 def _resolve(done: asyncio.Future[None]) -> None:
@@ -137,6 +132,7 @@ class LargeInstance:
         self._key = way.keys.journal_key("instance", received.sop_uid)
         self._feed = Feed()
         self._work: asyncio.Task[None] | None = None
+        self._chunk: asyncio.Future[None] | None = None
         self._begun = False
         self._size = 0
         self._holds = 0
@@ -147,9 +143,11 @@ class LargeInstance:
         self._size += len(chunk)
         if self._work is None:
             self._work = asyncio.get_running_loop().create_task(self._run())
-            self._work.add_done_callback(_mark_retrieved)
+            self._work.add_done_callback(self._ended)
         if not self._work.done():
-            waiting: set[asyncio.Future[Any]] = {self._feed.put(chunk), self._work}
+            self._chunk = self._feed.put(chunk)
+            self._hub.arrivals.watch(self._chunk, self._size / SLOWEST)
+            waiting: set[asyncio.Future[Any]] = {self._chunk, self._work}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             await self._take_room(self._work)
 
@@ -162,6 +160,13 @@ class LargeInstance:
                 self._hub.note(await work, self._received)
             finally:
                 self._leave_room()
+
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        """What ended the work is told to whoever still waits for it; nobody may. It takes no chunk any more."""
+        if not work.cancelled():
+            work.exception()
+        if self._chunk is not None:
+            self._chunk.cancel()
 
     async def _take_room(self, work: asyncio.Task[None]) -> None:
         """What the cleaner holds counts as memory. Others may hold and wait as well, so nobody waits for ever."""
@@ -191,6 +196,7 @@ class LargeInstance:
     async def _finish(self) -> int:
         assert self._work is not None
         self._feed.end()
+        self._hub.arrivals.watch(self._work, self._size / SLOWEST)
         try:
             await asyncio.wait({self._work})
             self._work.result()

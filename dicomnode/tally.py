@@ -1,6 +1,6 @@
 """Counting on the way of an instance: plain numbers, so that it costs nearly nothing; who shows them asks.
 
-Everything is counted on the event loop.
+Everything is counted on the event loop; only the end of work in a thread may be noted by that thread.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any, Protocol
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds
 
@@ -28,6 +30,13 @@ class Timing:
         self.seconds += seconds
 
 
+class Work(Protocol):
+    """A future of asyncio or of concurrent.futures."""
+
+    def add_done_callback(self, fn: Callable[[Any], object], /) -> None:
+        """Have it called with the future when that is done, perhaps by another thread."""
+
+
 class Arrivals:
     """What became of the instances that came, their bytes, and how long each stage took."""
 
@@ -39,6 +48,7 @@ class Arrivals:
         self.bytes = 0
         self.receive, self.clean, self.keep, self.answer = Timing(), Timing(), Timing(), Timing()
         self.under_way: dict[Whole, float] = {}
+        self.beside: dict[Work, float] = {}
 
     def whole(self, began: float, size: int) -> Whole:
         """An instance has come whole, having begun at `began`; enter what this returns until it is answered."""
@@ -47,9 +57,20 @@ class Arrivals:
         self.receive.add(now - began)
         return Whole(self, now)
 
+    def watch(self, work: Work, allowed: float = 0.0) -> None:
+        """Note work in a thread until it is done, waited for or not; `allowed` are seconds that it may well take."""
+        self.beside[work] = time.perf_counter() + allowed
+        work.add_done_callback(self._done)
+
+    def _done(self, work: Work) -> None:
+        self.beside.pop(work, None)
+
     def oldest(self) -> float | None:
-        """When the instance that has waited longest for its answer came whole (time.perf_counter)."""
-        return next(iter(self.under_way.values()), None)
+        """Since when the oldest instance waits for its answer, or work in a thread for its end (time.perf_counter).
+
+        A sender is answered without its instance when it has waited too long: work that hangs is seen by itself alone.
+        """
+        return min([*self.under_way.values(), *list(self.beside.values())], default=None)
 
 
 class Whole:

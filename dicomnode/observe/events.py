@@ -74,7 +74,7 @@ EVENTS: dict[str, str] = {
     "quarantine-discarded-with-others": "somebody deleted it, with what it kept back of its series or study",
     "metrics-listening": "the page for Prometheus took its port",
     "page-failed": "a page for Prometheus or a health check could not be made",
-    "watchdog-silent": "an instance waits for its answer far too long; systemd will start the node again",
+    "watchdog-silent": "keeping an instance takes far too long, so the disk hangs; systemd will start the node again",
     "mqtt-connected": "the MQTT broker takes our events",
     "mqtt-lost": "the MQTT broker cannot be reached or refuses us; events wait in the journal, nothing else does",
     "control-refused": "a command over the control socket could not be read",

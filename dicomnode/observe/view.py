@@ -13,7 +13,7 @@ from dicomnode.intake import Intake
 from dicomnode.store.journal import Journal
 from dicomnode.studies import OpenStudies
 
-STUCK_MARGIN = 60.0  # seconds beyond timeouts.answer until an instance counts as stuck
+STUCK_MARGIN = 60.0  # seconds beyond timeouts.answer until an instance counts as stuck; no more than that itself
 
 
 @dataclass(slots=True)
@@ -28,11 +28,11 @@ class View:
     forwarders: Mapping[str, Forwarder]
 
     def stuck(self, now: float | None = None) -> str:
-        """Why the node is not alive: an instance that waits for its answer far too long; empty when it is."""
+        """Why the node is not alive: an instance that should have been kept long ago; empty when it is."""
         oldest = self.intake.arrivals.oldest()
         waits = 0.0 if oldest is None else (time.perf_counter() if now is None else now) - oldest
-        limit = self.settings.timeouts.answer + STUCK_MARGIN
-        return f"an instance waits for its answer since {waits:.0f} s" if waits > limit else ""
+        answer = self.settings.timeouts.answer
+        return f"an instance is stuck since {waits:.0f} s" if waits > answer + min(answer, STUCK_MARGIN) else ""
 
     def unready(self) -> str:
         """Why new instances should not be sent here now; empty when they can be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,7 +48,21 @@ def test_an_instance_that_waits_too_long_is_a_wedge() -> None:
     with seen.intake.arrivals.whole(0.0, 1):
         now = time.perf_counter()
         assert seen.stuck(now + 300 + STUCK_MARGIN - 1) == ""
-        assert seen.stuck(now + 300 + STUCK_MARGIN + 1).startswith("an instance waits for its answer since 36")
+        assert seen.stuck(now + 300 + STUCK_MARGIN + 1).startswith("an instance is stuck since 36")
+    assert seen.stuck(now + 10_000) == ""
+
+
+def test_work_that_hangs_is_a_wedge_when_its_sender_has_long_been_answered() -> None:
+    seen, kept, chunk = view(), Future[None](), Future[None]()
+    seen.intake.arrivals.watch(kept)
+    seen.intake.arrivals.watch(chunk, 1000)
+    now = time.perf_counter()
+    assert seen.stuck(now + 300 + STUCK_MARGIN - 1) == ""
+    assert seen.stuck(now + 300 + STUCK_MARGIN + 1)
+    kept.set_result(None)
+    assert seen.stuck(now + 1300 + STUCK_MARGIN - 1) == ""
+    assert seen.stuck(now + 1300 + STUCK_MARGIN + 1)
+    chunk.cancel()
     assert seen.stuck(now + 10_000) == ""
 
 
