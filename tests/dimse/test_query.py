@@ -154,11 +154,11 @@ def test_a_silent_move_is_given_up_unless_instances_arrive(free_port: Callable[[
         begin = time.monotonic()
         with pytest.raises(PeerUnreachable, match=r"said nothing for 0\.6 s"):
             move(source, silence=0.6)
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 5.5
         begin = time.monotonic()
         with pytest.raises(PeerUnreachable):
             move(source, silence=0.6, alive=lambda: min(time.monotonic(), begin + 1.5))
-        assert 2 < time.monotonic() - begin < 5
+        assert 2 < time.monotonic() - begin < 5.9
         over.set()
 
 
@@ -195,7 +195,7 @@ def test_broken_sources_end_in_time(case: str, operation: str, programs: ExitSta
     begin = time.monotonic()
     with pytest.raises(error):
         calls[operation]()
-    assert time.monotonic() - begin < 4
+    assert time.monotonic() - begin < 15
 
 
 def test_nobody_listens(free_port: Callable[[], int]) -> None:

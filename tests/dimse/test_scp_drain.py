@@ -37,7 +37,7 @@ async def test_drain_lets_open_associations_finish() -> None:
         assert await client.status() == (1, 0)
         client.say(RELEASE_RQ)
         assert await client.pdu() == RELEASE_RP
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await draining
         assert keeper.ends == ["released"]
 
@@ -61,7 +61,7 @@ async def test_drain_does_not_wait_for_who_says_nothing(monkeypatch: pytest.Monk
         for client in (busy, slow):
             client.say(RELEASE_RQ)
             assert await client.pdu() == RELEASE_RP
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await draining
         assert keeper.ends == ["aborted", "released", "released"]
         assert len(keeper.stored) == 7
@@ -79,7 +79,7 @@ async def test_after_the_deadline_stores_are_refused_then_associations_aborted(
         client.say(store(1, b"data"))
         assert await client.status() == (1, 0xA700)
         assert await client.rest() == ABORTED
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             await draining
         assert keeper.stored == []
         assert keeper.ends == ["aborted"]

@@ -168,7 +168,7 @@ async def test_handshakes_that_fail_are_unreachable_in_time(case: str, programs:
     begin = time.monotonic()
     with pytest.raises(PeerUnreachable, match=words):
         await Sender.connect(peer(scripted(programs, *steps).port), "NODE", CONTEXTS, patience=SHORT)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
 
 
 async def test_a_scripted_rejection(programs: ExitStack) -> None:
@@ -212,7 +212,7 @@ async def test_stores_without_an_answer_are_unreachable_in_time(case: str, progr
     begin = time.monotonic()
     with pytest.raises(PeerUnreachable, match=words):
         await send(sender, 1, bytes(1000))
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
     with pytest.raises(PeerUnreachable):
         await send(sender, 2, b"more")
     await sender.release()
@@ -248,7 +248,7 @@ async def test_a_cancelled_store_closes_the_connection(programs: ExitStack) -> N
 async def test_a_release_that_is_not_answered_ends_in_time(programs: ExitStack) -> None:
     acceptor = scripted(programs, "pdu", ACCEPTED, "end")
     sender = await Sender.connect(peer(acceptor.port), "NODE", CONTEXTS, patience=SHORT)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await sender.release()
     await until(lambda: acceptor.read and acceptor.read[0][-1] == RELEASE_RQ)
 
@@ -257,7 +257,7 @@ async def test_a_release_answered_with_other_things_ends_in_time(programs: ExitS
     chatter: list[Step] = [step for _ in range(12) for step in (0.2, answer(0))]
     acceptor = scripted(programs, "pdu", ACCEPTED, "pdu", *chatter, "end")
     sender = await Sender.connect(peer(acceptor.port), "NODE", CONTEXTS, patience=SHORT)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(2):
         await sender.release()
 
 

@@ -77,7 +77,7 @@ def test_a_second_signal_leaves_at_once(node: Callable[..., Node]) -> None:
         until(lambda: bool(running.events("node-stopping")), 20)
         begun = time.monotonic()
         assert running.terminate() != 0
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
     finally:
         request.close()
 

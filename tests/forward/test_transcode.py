@@ -129,7 +129,7 @@ async def test_time_is_limited_and_the_worker_starts_again(monkeypatch: pytest.M
         begin = time.monotonic()
         with pytest.raises(CannotTranscode, match=r"longer than 0.01 s"):
             await transcoded(transcoder, part10, EXPLICIT)
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
         transcoder._seconds = 30
         assert await transcoded(transcoder, part10, EXPLICIT)
         assert transcoder._worker is not None

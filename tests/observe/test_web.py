@@ -72,7 +72,7 @@ async def test_what_is_not_a_page(port: int, request_line: bytes, status: int) -
 
 @pytest.mark.parametrize("request_line", [b"GET /slow HTTP/1.1\r\n\r\n", b"GET /fine", b"", b"GET /" + b"x" * 20_000])
 async def test_neither_time_nor_memory_is_given_without_end(port: int, request_line: bytes) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(15):
         assert await ask(port, request_line) == b""
 
 
