@@ -232,23 +232,28 @@ class Completion(Following):
             StudyState.INCOMPLETE,
         )
         for study in await asyncio.to_thread(self._journal.studies, states=unfinished):
-            key = (study.project, study.study_key)
             if study.project not in self._ways:
                 log.warning("project-gone", project=study.project, study=study.study_key)
-            elif study.state is StudyState.RECEIVING:
-                self._open.arrived(key, None, self._ways[study.project].quiet, time.monotonic())
-            elif study.state is StudyState.INCOMPLETE:
-                if await self._let_go(study) is StudyState.COMPLETE:
-                    await self._hand_over(await self._fresh(study))
-            elif study.state is StudyState.FORWARDED:
-                await self._take_up(key)
-                self._start(partial(self._follow, key))
-            else:
-                await self._pass(study, Fact.RETRY)
-                await self._hand_over(await self._fresh(study))
+                continue
+            async with self._turns.turn((study.project, study.study_key)):
+                await self._resume(study)
         for key in await asyncio.to_thread(self._outbox.studies):
             await self._look_again(key)
         await self._withdraw()
+
+    async def _resume(self, study: Study) -> None:
+        key = (study.project, study.study_key)
+        if study.state is StudyState.RECEIVING:
+            self._open.arrived(key, None, self._ways[study.project].quiet, time.monotonic())
+        elif study.state is StudyState.INCOMPLETE:
+            if await self._let_go(study) is StudyState.COMPLETE:
+                await self._hand_over(await self._fresh(study))
+        elif study.state is StudyState.FORWARDED:
+            await self._take_up(key)
+            self._start(partial(self._follow, key))
+        else:
+            await self._pass(study, Fact.RETRY)
+            await self._hand_over(await self._fresh(study))
 
     async def _take_up(self, key: Key) -> None:
         """Of a study that went out: what waits to be confirmed, or to be sent again."""

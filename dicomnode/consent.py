@@ -12,9 +12,11 @@ import structlog
 from dicomnode import hooks
 from dicomnode.completion import Completion
 from dicomnode.config import Settings
+from dicomnode.dimse.apart import apart
 from dicomnode.following import Kept
 from dicomnode.hooks import HookFailed
 from dicomnode.model import Event, Study, StudyState
+from dicomnode.places import Places
 from dicomnode.store.jobs import CANCELLED, Jobs
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Fact, Key
@@ -22,6 +24,7 @@ from dicomnode.studies import Fact, Key
 log = structlog.get_logger()
 
 OF_A_RUN = "it waits for the end of its run"
+MOST_HOOKS = 4  # that run at once
 
 
 class Consent:
@@ -37,6 +40,7 @@ class Consent:
         self._practice = practice
         self._passed: dict[Key, tuple[int, int]] = {}  # studies that their hook has passed, with what they held then
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._places = Places(MOST_HOOKS)
 
     async def __call__(self, study: Study) -> Kept | None:
         """Why the study is not sent on now, or None."""
@@ -49,8 +53,7 @@ class Consent:
         if hook is None or study.state is StudyState.FORWARDING or self._passed.get(key) == _held(study):
             return None
         if key not in self._running:
-            task = self._running[key] = asyncio.create_task(self._call(hook, key, study))
-            task.add_done_callback(lambda _: self._running.pop(key, None))
+            self._running[key] = asyncio.create_task(self._ask(hook, key, study))
         return Fact.HELD, f"its hook {hook} runs"
 
     def busy(self, key: Key) -> bool:
@@ -61,19 +64,26 @@ class Consent:
         found = self._jobs.of_study(key[1])
         return any(each.project == key[0] and each.held for job, each in found if job.state != CANCELLED)
 
+    async def _ask(self, hook: str, key: Key, study: Study) -> None:
+        """Until the hook has ended; where it ended well, the study goes on."""
+        async with self._places.place():
+            await self._completion.persist(lambda: self._call(hook, key, study))
+        del self._running[key]  # before the study goes on: where more of it came meanwhile, the hook is called again
+        if self._passed.get(key) == _held(study):
+            await self._completion.persist(lambda: self._completion.go_on(key))
+
     async def _call(self, hook: str, key: Key, study: Study) -> None:
         document = await asyncio.to_thread(document_of, self._journal, study)
         seconds = self.settings.projects[study.project].hooks.timeout
         output = output_of(self.settings.storage.directory, key)
         try:
-            await asyncio.to_thread(hooks.call_study, hook, document, seconds, output)
+            await apart(hooks.call_study, hook, document, seconds, output)
         except HookFailed as error:
             event = Event("hook-failed", time.time(), *key, {"error": str(error)})
             self._journal.event(event)
             log.error(event.name, project=key[0], study=key[1], error=str(error))
             return
         self._passed[key] = _held(study)
-        await self._completion.go_on(key)
 
 
 def _held(study: Study) -> tuple[int, int]:

@@ -181,17 +181,17 @@ class Following:
             await asyncio.wait(set(self._tasks))
 
     def _start(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        task = asyncio.get_running_loop().create_task(self._persist(work))
+        task = asyncio.get_running_loop().create_task(self.persist(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _persist(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Do it, again and again while the storage is in trouble: what has been noted must not be forgotten."""
+    async def persist(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Do it, again and again while there is trouble, whatever it is: what has been noted must not be forgotten."""
         while True:
             try:
                 await work()
                 return
-            except (DicomnodeError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - else the study would stay as it is until the next start
                 _tell_trouble(error)
                 await asyncio.sleep(TROUBLED)
 

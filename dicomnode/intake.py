@@ -101,10 +101,10 @@ class Intake:
         self.large_threads = large_threads
         self._space = space
         self.quarantine = storage.quarantine
-        self.leases = Leases(storage.outbox)
         self._turns = Turns()
         self._carried: dict[int, Key] = {}
         self._bound: dict[int, Way] = {}
+        self.leases = Leases(storage.outbox, self._bound)
         self._owners: dict[tuple[str, str], str] = {}
         self.arrivals = Arrivals()
         self.expected = Expected()

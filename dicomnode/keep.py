@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -34,8 +34,9 @@ class Kept:
 class Leases:
     """Which segment an association appends to; one at a time, given back when it turns to another study."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, open_associations: Container[int]) -> None:
         self._outbox = outbox
+        self._associations = open_associations
         self._held: dict[int, Segment] = {}
         self._lock = threading.Lock()
 
@@ -57,6 +58,11 @@ class Leases:
             segment = self._held.pop(association, None)
         if segment is not None:
             self._outbox.give_back(segment)
+
+    def settle(self, association: int) -> None:
+        """A record is written, or never will be: an association that ended meanwhile keeps nothing."""
+        if association not in self._associations:
+            self.give_back(association)
 
 
 def describe(way: Way, received: Received, cleaned: Cleaned, digests: tuple[str, str], at: float) -> Instance:
@@ -106,7 +112,10 @@ def record(way: Way, received: Received, cleaned: Cleaned, at: float) -> Record:
 def keep(leases: Leases, association: int, made: Record) -> Kept:
     """Append a record to its study's segment; durable on return. Blocks; raises CannotKeep."""
     instance = made.instance
-    location = leases.take(association, (instance.project, instance.study_key)).append(made)
+    try:
+        location = leases.take(association, (instance.project, instance.study_key)).append(made)
+    finally:
+        leases.settle(association)
     return Kept(instance, location, made.identity)
 
 

@@ -316,6 +316,8 @@ class Writing:
         yield from chunks
 
     def void(self) -> None:
+        """Drop what is unfinished, if anything is; nothing more is written."""
         if self._record is not None:
             self._record.void()
             self._record = None
+        self._leases.settle(self.received.origin.association)

@@ -97,10 +97,14 @@ class Transcoder:
 
     async def _kill(self) -> None:
         worker, self._worker = self._worker, None
-        if worker is not None:
-            if worker.returncode is None:
-                worker.kill()
-            await worker.wait()
+        if worker is None:
+            return
+        if worker.returncode is None:
+            worker.kill()
+        assert worker.stdout is not None
+        while await worker.stdout.read(_PIECE):  # asyncio sees that it ended only when its output was read to the end
+            pass
+        await worker.wait()
 
 
 def _cannot(why: str) -> CannotTranscode:

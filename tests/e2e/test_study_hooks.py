@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import synthetic
 from peers import dcmtk
@@ -57,6 +58,22 @@ def test_a_hook_that_nobody_provides_holds_the_study_until_it_is_there(way, writ
     chain.node.terminate()
     project = {**chain.node.settings["projects"]["default"], "hooks": {"study": str(_hook(tmp_path))}}
     chain.node.write({**chain.node.settings, "projects": {"default": project}})
+    chain.node.restart()
+    chain.node.wait_settled()
+    assert len(chain.research.files()) == 1
+
+
+def test_a_hook_that_runs_does_not_keep_the_node_from_ending(way, write_files, tmp_path):
+    hook = tmp_path / "slow.sh"
+    hook.write_text('#!/bin/sh\ntouch "$0.runs"\nexec sleep 20\n')
+    hook.chmod(0o755)
+    chain = way(settings={"projects": {"default": {"hooks": {"study": str(hook)}}}})
+    assert dcmtk.dcmsend(chain.port, write_files(synthetic.series(1))).statuses == [0]
+    until((tmp_path / "slow.sh.runs").exists, 30, "the hook")
+    begun = time.monotonic()
+    assert chain.node.terminate() == 0
+    assert time.monotonic() - begun < 8
+    hook.write_text("#!/bin/sh\n")
     chain.node.restart()
     chain.node.wait_settled()
     assert len(chain.research.files()) == 1

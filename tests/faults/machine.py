@@ -38,6 +38,7 @@ class Machine:
             "whole": "64KiB",
             "storage": "min_free: 1MiB",
             "forward": "first: 100ms, most: 400ms",
+            "hooks": "timeout: 60s",
         }
         self.settings |= settings
         self._node: Node | None = None
@@ -75,6 +76,7 @@ projects:
     destinations: [research]
     completion: {{{completion}}}
     confirm: {told["confirm"]}
+    hooks: {{{told["hooks"]}}}
 forward: {{{told["forward"]}}}
 """
 

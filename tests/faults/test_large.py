@@ -17,6 +17,7 @@ from spoilt import spoilt
 from dicomnode.intake import Intake
 from dicomnode.large import Writing
 from dicomnode.model import Buffer, Origin, Received
+from dicomnode.outbox import Segment
 
 HALF = 70_000
 
@@ -152,3 +153,33 @@ async def test_failures_of_the_disk_leave_nobody_at_work(
         await another.write(data[:HALF])
         await another.write(data[HALF:])
         assert await another.finish() == 0
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["whole", "streamed"])
+async def test_an_association_that_ends_while_the_disk_hangs_keeps_no_segment(
+    machine: Callable[..., Awaitable[Machine]],
+    storescp: Callable[..., Storescp],
+    monkeypatch: pytest.MonkeyPatch,
+    large: bool,
+) -> None:
+    """Else the study's segments would not be deleted before the next start."""
+    node = await machine(research=storescp().port)
+    intake, outbox, (data, received) = node.node._intake, node.node._storage.outbox, _instance()
+    back, new = threading.Event(), outbox._new
+
+    def late(project: str, study_key: str) -> Segment:
+        back.wait(20)
+        return new(project, study_key)
+
+    monkeypatch.setattr(outbox, "_new", late)
+    intake.opened(received(101).origin)
+    if large:
+        stream = await intake.stream(received(101))
+        await _cut(stream.write(data))
+        await _cut(stream.abandon())
+    else:
+        await _cut(intake.store(received(101), bytearray(data)))
+    intake.closed(received(101).origin, "aborted")
+    await asyncio.sleep(0.1)
+    back.set()
+    await node.until(lambda: outbox._own and not outbox._leased, 5, "the end of the lease")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from io import BytesIO
+from pathlib import Path
 
 import images
 import numpy
@@ -164,3 +166,33 @@ async def test_without_the_extra_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp
         with pytest.raises(CannotTranscode, match="the extra 'pixels'"):
             await transcoded(transcoder, images.real("MR_small_RLE.dcm").read_bytes(), EXPLICIT)
         assert await transcoded(transcoder, images.written(synthetic.small(), EXPLICIT), IMPLICIT)
+
+
+async def test_a_worker_that_is_cut_off_while_it_answers_is_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """However much of its answer nobody has read."""
+    worker = tmp_path / "worker"
+    worker.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        "sys.stdin.buffer.read(10)\n"
+        "sys.stdout.buffer.write((0).to_bytes(1, 'big') + (100 << 20).to_bytes(8, 'big'))\n"
+        "while True: sys.stdout.buffer.write(bytes(1 << 20))\n"
+    )
+    worker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    transcoder = Transcoder()
+    work = asyncio.create_task(transcoder.transcode([b"x"], 1, IMPLICIT))
+    _cut_at_a_pause(transcoder, work)
+    await asyncio.wait({work}, timeout=10)
+    assert work.done()
+    assert work.cancelled()
+
+
+def _cut_at_a_pause(transcoder: Transcoder, work: asyncio.Task[bytes]) -> None:
+    """Cancel it when as much of the answer waits as is read ahead."""
+    answer = transcoder._worker and transcoder._worker.stdout
+    if answer is not None and answer._paused:
+        work.cancel()
+    else:
+        asyncio.get_running_loop().call_later(0, _cut_at_a_pause, transcoder, work)
