@@ -120,6 +120,12 @@ class Intake:
         """An association was accepted; to its end its instances go the project's way as it is now."""
         self._bound[origin.association] = self._ways[origin.project]
 
+    def echoed(self, origin: Origin) -> None:
+        """An association may be kept open for ever by C-ECHO: what it carried is carried no longer."""
+        key = self._carried.pop(origin.association, None)
+        if key is not None:
+            self._open.idle_association(origin.association, key)
+
     def closed(self, origin: Origin, how: str) -> None:
         """An association ended: what it carried is carried no longer."""
         self._carried.pop(origin.association, None)

@@ -221,6 +221,8 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         if self._incoming is not None:
             self._start(self._answer(self._incoming))
         elif self._command.field == Field.C_ECHO_RQ:
+            assert self.origin is not None
+            self._hall.service.echoed(self.origin)
             self._respond(status.SUCCESS)
         elif self._command.field == Field.C_STORE_RQ:
             self._respond(status.SOP_CLASS_NOT_SUPPORTED)

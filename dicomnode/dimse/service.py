@@ -103,5 +103,8 @@ class Service(Protocol):
     async def stream(self, received: Received) -> InstanceStream:
         """Begin to keep an instance that is larger than `Limits.whole`."""
 
+    def echoed(self, origin: Origin) -> None:
+        """C-ECHO was asked on the association: it brings nothing now."""
+
     def closed(self, origin: Origin, how: str) -> None:
         """The association ended: released, aborted, lost, timeout or protocol-error. Nothing of it is under way."""

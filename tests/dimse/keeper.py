@@ -73,6 +73,9 @@ class Keeper:
     async def stream(self, received: Received) -> Stream:
         return Stream(self, received)
 
+    def echoed(self, origin: Origin) -> None:
+        pass
+
     def closed(self, origin: Origin, how: str) -> None:
         self.open.remove(origin.association)
         self.ends.append(how)
