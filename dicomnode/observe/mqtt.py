@@ -226,6 +226,10 @@ def why(error: Exception) -> str:
     if not isinstance(error, MqttError | DicomnodeError | OSError):
         return type(error).__name__
     text = str(error)
+    if text.startswith("Disconnected"):
+        return "the connection to it was lost"
+    if "timed out" in text:
+        return "it does not answer in time"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "its certificate does not check; name whom to trust in mqtt.ca_file, and the broker as it does itself"
     if "SSL" in text:

@@ -95,6 +95,8 @@ def test_a_broker_that_dies_delays_nothing_and_loses_nothing(way, mosquitto, pro
     chain.node.wait_settled(1)
     until(lambda: "study-confirmed" in first.names(), what="the first study's events")
     mosquitto.kill()
+    until(lambda: bool(chain.node.events("mqtt-lost")), 20)
+    assert chain.node.events("mqtt-lost")[0]["error"] == "the connection to it was lost"
     began = time.monotonic()
     dcmtk.dcmsend(chain.port, write_files(synthetic.series(2, 2), "two"))
     chain.node.wait_settled(2)
