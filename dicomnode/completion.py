@@ -194,6 +194,9 @@ class Completion(Following):
             if fact is Fact.RETRY:
                 await asyncio.wrap_future(self._journal.forget_refusals(*key))
                 await asyncio.wrap_future(self._journal.lacks(*key, Gap()))
+            if fact is Fact.FORWARD and study.expected and not study.missing:  # it was to be judged again
+                here = await self._verifier.here(key)
+                await self._note_gap(study, here.gap(SourceAnswer(count=study.expected)))
             state = await self._pass(study, fact, evidence=LET_GO if fact is Fact.FORWARD else None)
             if state in (StudyState.COMPLETE, StudyState.FORWARDING):
                 await self._hand_over(await self._fresh(study), anew=True)

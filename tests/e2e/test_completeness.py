@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 
 import images
@@ -107,6 +108,25 @@ def test_what_the_source_never_sends_is_asked_for_twice_then_the_study_waits_wit
     (study,) = node.studies()
     assert (study["evidence"], study["missing"]) == ("source lists 4, 4 here", 0)
     assert len(research.files()) == 4
+
+
+def test_an_incomplete_study_stays_marked_when_a_person_asks_again_and_then_lets_it_go(chain, write_files) -> None:
+    sent = list(synthetic.series(4))
+    archive, node, research = chain(sent)
+    archive.hides = {2, 3}
+    _push(node, write_files, sent[:2])
+    until(lambda: node.events("study-incomplete"), what="an incomplete study")
+    node.settings["projects"]["default"]["completion"]["quiet"] = "5m"  # a person is faster than the source
+    node.write(node.settings)
+    node.process.signal(signal.SIGHUP)
+    until(lambda: node.events("configuration-loaded"), what="the longer quiet time")
+    key = node.studies()[0]["study_key"]
+    assert node.command("studies", "retry", key).returncode == 0
+    assert node.command("studies", "forward", key).returncode == 0
+    (study,) = node.wait_settled()
+    assert (study["stored"], study["missing"], study["evidence"]) == (2, 2, "a person let it go as it is")
+    assert len(research.files()) == 2
+    assert "confirmed, 2 missing" in node.command("studies").stdout
 
 
 def test_an_incomplete_study_goes_marked_where_the_project_says_so_and_late_ones_amend_it(chain, write_files) -> None:
