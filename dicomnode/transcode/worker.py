@@ -6,6 +6,7 @@ import math
 import os
 import resource
 import sys
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -72,7 +73,8 @@ def limit(memory: int) -> None:
     """Bound address space, leave no core dump, and let others go first."""
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.nice(NICE)
+    with suppress(OSError):  # the service's system call filter does not allow it
+        os.nice(NICE)
 
 
 def bound_time(seconds: float) -> None:
