@@ -25,6 +25,7 @@ from dicomnode.config.changes import check_change
 from dicomnode.consent import Consent
 from dicomnode.custody import Custody
 from dicomnode.desk import Desk
+from dicomnode.dimse.apart import apart
 from dicomnode.dimse.scp import Limits, Server
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.tls import client_context, server_context
@@ -277,7 +278,7 @@ class Node:
             check_change(self.settings, settings)
             self._read_certificates(settings)
             keys, ways = await asyncio.to_thread(self._make_ways, settings)
-            callers = await asyncio.to_thread(admission.resolve, list(settings.peers.values()))
+            callers = await apart(admission.resolve, list(settings.peers.values()))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the files, the node goes on as it was
             log.error("configuration-kept", error=error)
             return False
@@ -355,7 +356,7 @@ class Node:
         while True:
             await asyncio.sleep(RESOLVE_EVERY)
             settings = self.settings
-            callers = await asyncio.to_thread(admission.resolve, list(settings.peers.values()))
+            callers = await apart(admission.resolve, list(settings.peers.values()))
             if settings is self.settings:  # else there are newer ones, looked up since
                 self._admission.callers = callers
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
+from dicomnode.dimse.apart import apart
 from dicomnode.dimse.tls import why as why_tls
 from dicomnode.errors import PeerUnreachable
 from dicomnode.model import Buffer, Peer
@@ -35,7 +36,8 @@ async def _connected(host: str, port: int) -> socket.socket:
     """A non-blocking TCP socket to the first address of `host` that answers. Raises OSError."""
     loop = asyncio.get_running_loop()
     failure: OSError = OSError("no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    # Not in the pool that everything shares: where no name server answers, each takes half a minute.
+    for family, kind, protocol, _, address in await apart(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)

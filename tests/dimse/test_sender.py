@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import images
 import pytest
@@ -283,3 +285,22 @@ def test_no_socket_is_left_open_when_the_host_is_unknown() -> None:
     with pytest.raises(PeerUnreachable, match="cannot be reached"):
         asyncio.run(echo(unknown, "NODE"))
     assert socket.getdefaulttimeout() is None
+
+
+async def test_names_that_nobody_resolves_keep_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are threads anywhere."""
+    back, getaddrinfo = threading.Event(), socket.getaddrinfo
+
+    def late(*arguments: Any, **named: Any) -> Any:
+        back.wait(20)
+        return getaddrinfo(*arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", late)
+    try:
+        calls = [Sender.connect(peer(1), "NODE", CONTEXTS, patience=Patience(connect=0.2)) for _ in range(40)]
+        for failed in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(failed, PeerUnreachable)
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(int)
+    finally:
+        back.set()
