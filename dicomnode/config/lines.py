@@ -38,7 +38,8 @@ class Document:
 
 
 def _printable(text: str) -> str:
-    """What a file says may hold what is no part of one line."""
+    """What a file says may hold what is no part of one line, and be longer than anybody reads."""
+    text = text if len(text) <= 300 else f"{text[:200]}…{text[-80:]}"
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
