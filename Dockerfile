@@ -4,9 +4,11 @@
 # /etc/dicomnode holds dicomnode.yaml; its storage.directory is /var/lib/dicomnode; the rules are in /opt/dicomnode/rules.
 
 FROM python:3.12-slim-bookworm AS build
+# --build-arg EXTRAS=pixels: decode compressed pixels, for destinations that take uncompressed ones alone.
+ARG EXTRAS=
 COPY . /source
 RUN python -m venv /opt/dicomnode \
- && /opt/dicomnode/bin/pip install --no-cache-dir --disable-pip-version-check /source \
+ && /opt/dicomnode/bin/pip install --no-cache-dir --disable-pip-version-check "/source${EXTRAS:+[$EXTRAS]}" \
  && cp -r /source/rules /opt/dicomnode/rules
 
 FROM python:3.12-slim-bookworm
