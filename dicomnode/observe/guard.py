@@ -69,19 +69,20 @@ class Guard:
         self._checks |= {"segment": self._segment}
 
     def __call__(self, logger: object, method: str, line: Mapping[str, object]) -> dict[str, object]:
-        """The line with every field checked; unknown fields keep neither name nor value."""
+        """The line with every field checked; unknown fields keep neither name nor value, fields without one go."""
         checks = self._checks
         clean = {field: line[field] for field in FIRST if field in line}
         clean |= {field: line[field] for field in line if field in checks}
-        clean = {field: self._checked(checks[field], value) for field, value in clean.items()}
-        if len(clean) < len(line):
-            clean["unknown_fields"] = len(line) - len(clean)
+        unknown = len(line) - len(clean)
+        clean = {field: self._checked(checks[field], value) for field, value in clean.items() if value is not None}
+        if unknown:
+            clean["unknown_fields"] = unknown
         return clean
 
     @staticmethod
     def _checked(check: Check, value: object) -> object:
         try:
-            return value if value is None or value == "" else check(str(value) if isinstance(value, Enum) else value)
+            return value if value == "" else check(str(value) if isinstance(value, Enum) else value)
         except Exception:  # noqa: BLE001 - a value that cannot be judged is withheld, and no log line ends the node
             return WITHHELD
 

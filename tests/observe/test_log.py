@@ -87,7 +87,6 @@ def test_known_fields_of_known_shape_pass(stream: io.StringIO) -> None:
         "address": "10.0.0.9",
         "sop_class": "1.2.840.10008.5.1.4.1.1.2",
         "path": "/srv/dicomnode/keys/lung.key",
-        "expected": None,
     }
     structlog.get_logger().info("instance-withheld", **facts)
     (line,) = lines(stream)
@@ -111,6 +110,16 @@ def test_a_planted_value_passes_in_no_field(stream: io.StringIO, planted: str) -
     structlog.get_logger().info("instance-stored", address=planted, path=f"/tmp/{planted}", timestamp=planted)
     clean(stream)
     assert len(lines(stream)) > 100
+
+
+def test_a_field_without_a_value_is_left_out(stream: io.StringIO) -> None:
+    structlog.get_logger().info("study-complete", stored=0, missing=None, evidence="", surname=None)
+    (line,) = lines(stream)
+    assert {name: line[name] for name in line if name not in ("timestamp", "level", "event")} == {
+        "stored": 0,
+        "evidence": "",
+        "unknown_fields": 1,
+    }
 
 
 @pytest.mark.parametrize("planted", PLANTED)
