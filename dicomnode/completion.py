@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from dicomnode.errors import DicomnodeError, PermanentError
+from dicomnode.errors import PermanentError
 from dicomnode.following import TROUBLED, Following, event_of, unconfirmed
 from dicomnode.model import DeliveryState, Event, Study, StudyState, Withheld
 from dicomnode.outbox import Outbox
@@ -65,7 +65,7 @@ class Completion(Following):
             for key in self._open.due(time.monotonic()):
                 self._begin_judging(key)
             for key in [key for key, at in self._delivered.items() if at <= time.monotonic()]:
-                await self._without_trouble(self._sweep(key))
+                await self._without_trouble(key, self._sweep(key))
             await asyncio.sleep(LOOK_EVERY)
 
     def arrived(self, key: Key, association: int | None) -> None:
@@ -76,17 +76,9 @@ class Completion(Following):
     def _begin_judging(self, key: Key) -> None:
         """A source may take its time: each study is judged beside the others."""
         self._open.move_started(key, self._ways[key[0]].quiet, time.monotonic())
-        task = asyncio.get_running_loop().create_task(self._judge_alone(key))
+        task = asyncio.get_running_loop().create_task(self._without_trouble(key, self._judge_held(key)))
         self._judging[key] = task
         task.add_done_callback(lambda task: self._judging.pop(key) if self._judging.get(key) is task else None)
-
-    async def _judge_alone(self, key: Key) -> None:
-        """One study that cannot be judged is tried again later and keeps no other from its turn."""
-        try:
-            await self._without_trouble(self._judge_held(key))
-        except Exception as error:  # noqa: BLE001 - it is told, and the study stays open
-            log.error("study-troubled", project=key[0], study=key[1], why=type(error).__name__)
-            self._open.arrived(key, None, max(self._ways[key[0]].quiet, TROUBLED), time.monotonic())
 
     async def judge(self, key: Key) -> None:
         """Have the source asked and what is missing fetched, then decide whether the study is complete."""
@@ -106,7 +98,7 @@ class Completion(Following):
                 # Closed before its instances are counted: one that arrives meanwhile opens the study again.
                 self._open.close(key)
                 await self._judge(key, inquiry)
-        except (DicomnodeError, OSError):
+        except Exception:
             self._open.arrived(key, None, max(self._ways[key[0]].quiet, TROUBLED), time.monotonic())
             raise
         finally:

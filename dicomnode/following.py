@@ -48,12 +48,14 @@ class Following:
         self.forwarders: dict[str, Forwarder] = {}
         self.kept_back: Callable[[Study], Awaitable[Kept | None]] = _nothing
 
-    async def _without_trouble(self, work: Coroutine[None, None, None]) -> None:
+    async def _without_trouble(self, key: Key, work: Coroutine[None, None, None]) -> None:
         """What fails for one study is tried again later, and keeps no other study from its turn."""
         try:
             await work
         except (DicomnodeError, OSError) as error:
             _tell_trouble(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            log.error("study-troubled", project=key[0], study=key[1], why=type(error).__name__)
 
     def delivered(self, delivery: Delivery) -> None:
         """A forwarder has ended a delivery."""

@@ -128,6 +128,9 @@ class Worker:
         except CannotKeep as error:
             log.error("storage-troubled", error=str(error))
             return FIRST
+        except Exception as error:  # noqa: BLE001 - nothing about jobs ends the node
+            log.error("job-troubled", why=type(error).__name__)
+            return FIRST
         return wait
 
     async def _start_at(self, name: str, active: list[Retrieval]) -> float:

@@ -356,7 +356,11 @@ class Node:
         while True:
             await asyncio.sleep(RESOLVE_EVERY)
             settings = self.settings
-            callers = await apart(admission.resolve, list(settings.peers.values()))
+            try:
+                callers = await apart(admission.resolve, list(settings.peers.values()))
+            except Exception as error:  # noqa: BLE001 - they are judged by what was found before
+                log.error("look-up-failed", why=type(error).__name__)
+                continue
             if settings is self.settings:  # else there are newer ones, looked up since
                 self._admission.callers = callers
 

@@ -36,6 +36,8 @@ class Watch:
                 await self._look()
             except CannotKeep as error:
                 log.error("storage-troubled", error=str(error))
+            except Exception as error:  # noqa: BLE001 - who only looks does not end the node
+                log.error("storage-troubled", error=type(error).__name__)
 
     async def _look(self) -> None:
         await asyncio.to_thread(self._space.look)
