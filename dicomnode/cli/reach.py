@@ -57,8 +57,10 @@ def peers(settings: Settings, running: Mapping[str, Any] | None) -> Iterator[Fin
             text = f"the name {unresolved} does not resolve; correct peers.{name} or the DNS"
             yield Finding("wrong", subject, text)
             continue
+        told: list[Finding] = []  # one who is away is so under each of our AE titles
         for title, roles in _roles(settings, name).items():
-            yield from _reached(settings, peer, subject, title, roles)
+            told += [each for each in _reached(settings, peer, subject, title, roles) if each not in told]
+        yield from told
         if running is not None:
             yield _called(settings, peer, f"{name} calls us", running)
     if running is not None:

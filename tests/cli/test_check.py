@@ -86,6 +86,19 @@ def test_a_peer_that_is_down(
     assert found["peer staging"][0] == "ok"
 
 
+def test_a_peer_of_two_projects_that_is_down_is_told_once(
+    tmp_path: Path, peers: tuple[Any, Any], free_port: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, free_port())
+    settings = yaml.safe_load(file.read_text())
+    settings["projects"]["heart"] = settings["projects"]["lung"] | {"ae_title": "HEART", "key_file": None}
+    file.write_text(json.dumps(settings))
+    assert main(["check", "--config", str(file)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("peer research" in line for line in lines) == 1
+    assert sum("peer staging" in line for line in lines) == 2
+
+
 def test_a_wrong_configuration_is_the_only_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path, 1, 2)
     file.write_text(file.read_text().replace("destinations", "destination"))
