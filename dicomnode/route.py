@@ -19,6 +19,7 @@ from dicomnode.dimse.query import Found, Moved
 from dicomnode.errors import PermanentError, TransientError
 from dicomnode.expected import Expected
 from dicomnode.model import Peer
+from dicomnode.places import Turns
 from dicomnode.store.jobs import Jobs
 from dicomnode.studies import Key, OpenStudies
 from dicomnode.ways import Way
@@ -46,11 +47,11 @@ class Route:
         self._jobs = jobs
         self._expected = expected
         self._open = open_studies
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
 
     async def ensure(self, way: Way, source: Peer, study_uid: str) -> None:
         """Raise WrongMachine unless the source was seen to move to us within a day; try it with this study else."""
-        async with self._turn:
+        async with self._turns.turn(source.name):
             before = await asyncio.to_thread(self._jobs.arrival, self._place(way, source))
             if before is not None and not before[0]:
                 raise self._wrong(way, source)
@@ -59,7 +60,7 @@ class Route:
 
     async def check(self, way: Way, source: Peer, study_uid: str = "") -> None:
         """Try it now, with this study or any; the instance is refused when it comes. Raises DicomnodeError."""
-        async with self._turn:
+        async with self._turns.turn(source.name):
             await self._try(way, source, study_uid or await self._any_study(way, source), keep=False)
 
     async def _any_study(self, way: Way, source: Peer) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import images
 import pytest
@@ -15,6 +17,7 @@ from peers.dcmtk import Storescp
 from dicomnode import retrieve
 from dicomnode.dimse import query
 from dicomnode.dimse.query import Found, Moved
+from dicomnode.model import Peer
 from dicomnode.retrieve import Report, Request, Retriever
 from dicomnode.route import Route
 from dicomnode.studies import Fact
@@ -84,3 +87,26 @@ async def test_duplicates_are_signs_of_life(machine: Making, storescp: Callable[
         after = studies.last_arrival(request.key)
         assert after is not None
         assert after > before
+
+
+async def test_a_source_that_does_not_answer_keeps_no_other_from_being_tried(
+    machine: Making, storescp: Callable[..., Storescp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = (await machine(research=storescp().port)).node
+    way, silent = node._ways["default"], node.settings.peers["staging"]
+    back = threading.Event()
+
+    def find_study(source: Peer, *_: object) -> None:
+        if source is silent:
+            back.wait(20)
+
+    monkeypatch.setattr(query, "find_study", find_study)
+    waits = asyncio.create_task(node._route.ensure(way, silent, "1.2"))
+    try:
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(5):
+            await node._route.ensure(way, replace(silent, name="other", port=1), "1.2")
+        assert not waits.done()
+    finally:
+        back.set()
+        await waits
