@@ -101,7 +101,7 @@ def test_a_broker_that_misbehaves_costs_no_descriptor(
     assert descriptors() <= before + 3
     assert threading.active_count() <= threads + 3
     assert not made.connected
-    assert made.stop(5)
+    assert made.stop(20)
     broker.close()
 
 
@@ -113,7 +113,7 @@ def test_where_nobody_listens_it_ends_when_told(
     made.start()
     time.sleep(0.2)
     assert not made.connected
-    assert made.stop(2)
+    assert made.stop(20)
 
 
 def test_topics_and_documents(publisher: Callable[[int], Publisher]) -> None:
