@@ -35,7 +35,7 @@ test: $(VENV)/.ready-dev
 
 test-big: $(VENV)/.ready-dev
 	@sh tools/peers.sh
-	@PATH="$$PATH:/usr/sbin" DICOMNODE_BIG=3000 DICOMNODE_BIG_MANY=20x150 $(BIN)/python -m pytest -v -s tests/faults/test_big.py $(ARGS)
+	@PATH="$$PATH:/usr/sbin" DICOMNODE_BIG=3000 DICOMNODE_BIG_MANY=20x150 $(BIN)/python -m pytest -v -s -n 0 --timeout 0 tests/faults/test_big.py $(ARGS)
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
