@@ -26,6 +26,19 @@ def seconds_until(windows: Iterable[Window], now: datetime) -> float:
     return max(0.0, least * 60.0 - now.second) if least else 0.0
 
 
+def outside_hours(seconds: float) -> str:
+    """Why nothing is fetched now; `seconds` until something may be."""
+    return f"its off-peak hours begin in {duration(seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3.5 h, 2.1 days."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+
+
 def _wait(begin: int, end: int, minute: int) -> int:
     if (minute - begin) % WEEK < end - begin:
         return 0

@@ -20,7 +20,7 @@ from dicomnode.dimse import query
 from dicomnode.dimse.apart import apart
 from dicomnode.dimse.query import FoundStudy
 from dicomnode.errors import CannotKeep, DicomnodeError, PeerRejected, PeerUnreachable, PermanentError, TransientError
-from dicomnode.hours import seconds_until
+from dicomnode.hours import outside_hours, seconds_until
 from dicomnode.model import Peer
 from dicomnode.retrieve import Report, Request, Retriever
 from dicomnode.route import NotServed, Route, WrongMachine
@@ -144,7 +144,7 @@ class Worker:
         closed = seconds_until(peer.off_peak, datetime.now())
         allowed = [each for each in active if each.any_time or not closed]
         if closed and not source.tasks:
-            source.why = "" if allowed else f"its off-peak hours begin in {closed / 60:.0f} min"
+            source.why = "" if allowed else outside_hours(closed)
         wait = min(LOOK, closed) if closed else LOOK
         while len(source.tasks) < peer.max_moves and time.monotonic() >= source.resume_at:
             found = await self._take(allowed)
@@ -191,7 +191,7 @@ class Worker:
             state, changed = await self._do(peer, source, retrieval, job, told.append)
         except (PeerUnreachable, PeerRejected, CannotKeep, WrongMachine, NotServed) as error:
             wait = self._leave_alone(peer, source, retrieval, error)
-            state, changed = WAITING, {"error": str(error), "next_at": time.time() + min(wait, MOST)}
+            state, changed = WAITING, {"error": str(error), "next_at": time.time() + (0.0 if source.blocked else wait)}
         except TransientError as error:
             state, changed = self._put_off(job, error)
         except DicomnodeError as error:
@@ -268,8 +268,7 @@ class Worker:
             self._originals.add(request.key)
         self._open.move_started(request.key, way.quiet, time.monotonic())
         try:
-            if await self._is_bulk(retrieval):
-                await self._route.ensure(way, peer, job.value)
+            await self._route.ensure(way, peer, job.value, bulk=await self._is_bulk(retrieval))
             told: dict[str, object] = {}
 
             def report(document: dict[str, object]) -> None:

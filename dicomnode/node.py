@@ -171,7 +171,8 @@ class Node:
     def _connect_rooms(self) -> None:
         settings = self.settings
         self._open = OpenStudies()
-        self._mover = Mover(settings.peers, self._open, settings.timeouts.silence)
+        silence = settings.timeouts.silence
+        self._mover = Mover(settings.peers, self._open, silence, lambda *ends: self._route.is_wrong(*ends))
         self._closing.callback(self._mover.lines.close)
         self._completion = Completion(
             self._ways,

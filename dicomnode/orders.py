@@ -104,6 +104,7 @@ class Orders:
         else:
             await asyncio.wrap_future(self._jobs.change(found.id, CONTROL[do]))
         if do == "resume":
+            await asyncio.wrap_future(self._jobs.due_now(found.id))
             self._worker.try_again()
         self._worker.turn_to(found.id)
         report({"event": "retrieval", **asdict(self._found(request))})
@@ -143,6 +144,7 @@ class Orders:
                         break
                     good, after = good and delivered, job.id
                 if over and not page:
+                    await self._tell_progress(retrieval, report)
                     return 0 if good and after else 1
                 if not page or page[-1].id != after:
                     await asyncio.sleep(LOOK_EVERY)

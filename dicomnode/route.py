@@ -49,13 +49,21 @@ class Route:
         self._open = open_studies
         self._turns = Turns()
 
-    async def ensure(self, way: Way, source: Peer, study_uid: str) -> None:
-        """Raise WrongMachine unless the source was seen to move to us within a day; try it with this study else."""
+    def is_wrong(self, way: Way, source: Peer) -> bool:
+        """Whether what the source moved to us last did not come (blocking)."""
+        before = self._jobs.arrival(self._place(way, source))
+        return before is not None and not before[0]
+
+    async def ensure(self, way: Way, source: Peer, study_uid: str, *, bulk: bool) -> None:
+        """Raise WrongMachine when the source is known not to move to us.
+
+        In bulk also unless it was seen to do so within a day: it is tried with this study.
+        """
         async with self._turns.turn(source.name):
             before = await asyncio.to_thread(self._jobs.arrival, self._place(way, source))
             if before is not None and not before[0]:
                 raise self._wrong(way, source)
-            if before is None or not 0 <= time.time() - before[1] < DAILY:
+            if bulk and (before is None or not 0 <= time.time() - before[1] < DAILY):
                 await self._try(way, source, study_uid, keep=True)
 
     async def check(self, way: Way, source: Peer, study_uid: str = "") -> None:

@@ -5,6 +5,7 @@ The final status of a C-MOVE is logged and never believed: what arrived is what 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,16 +82,28 @@ def parts(step: Next, missing: Iterable[Found]) -> Parts:
 
 
 class Mover:
-    """Has sources move studies to us; `silence` is how long neither a response nor an instance may come."""
+    """Has sources move studies to us; `silence` is how long neither a response nor an instance may come.
 
-    def __init__(self, peers: Mapping[str, Peer], open_studies: OpenStudies, silence: float) -> None:
+    Nothing is moved from a source of which `is_wrong` says that what it moves to us goes elsewhere (blocking).
+    """
+
+    def __init__(
+        self,
+        peers: Mapping[str, Peer],
+        open_studies: OpenStudies,
+        silence: float,
+        is_wrong: Callable[[Way, Peer], bool],
+    ) -> None:
         self.peers = peers
         self.silence = silence
         self.lines = Lines()
         self._open = open_studies
+        self._is_wrong = is_wrong
 
     async def move(self, move: Move, wanted: Parts, progress: Callable[[Moved], None]) -> str:
         """C-MOVE each part; what the last source to fail said, empty where none did. Raises PeerUnreachable."""
+        if await asyncio.to_thread(self._is_wrong, move.way, move.source):
+            return f"what it moves does not come here: dicomnode check --source {move.source.name}"
         started, trouble = time.monotonic(), ""
 
         def alive() -> float:

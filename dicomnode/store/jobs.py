@@ -22,6 +22,7 @@ ENTERING, ACTIVE, PAUSED, ENDED, CANCELLED = "entering", "active", "paused", "en
 WAITING, MOVING, RESOLVED = "waiting", "moving", "resolved"
 UNDONE = (WAITING, MOVING)
 LACKING = ("incomplete", "failed")  # what a run that is restarted fetches again
+NOT_FETCHED = ("wrong-modality", "unknown")
 FETCHED = (MOVING, "arrived", "incomplete", "failed")  # what counts against a limit of studies
 WINDOW = 600.0  # seconds over which the rate is taken
 
@@ -173,6 +174,10 @@ class Jobs:
         """Retrievals of higher priority are worked first."""
         return self._writer.put(_prioritise, (retrieval, priority), urgent=True)
 
+    def due_now(self, retrieval: int) -> Future[None]:
+        """What was put off is due."""
+        return self._writer.put(_due_now, (retrieval,), urgent=True)
+
     def release(self, retrieval: int) -> Future[None]:
         """The studies of a run may go on."""
         return self._writer.put(_release, (retrieval,), urgent=True)
@@ -311,6 +316,13 @@ def _change(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         if over:
             waiting = (jobs.c.retrieval == number, jobs.c.state == WAITING)
             connection.execute(update(jobs).where(*waiting).values(state=CANCELLED, ended_at=at))
+
+
+def _due_now(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    table = schema.job.c
+    for (number,) in rows:
+        waiting = (table.retrieval == number, table.state == WAITING)
+        connection.execute(update(schema.job).where(*waiting).values(next_at=0.0))
 
 
 def _release(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:

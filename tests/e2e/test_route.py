@@ -10,6 +10,7 @@ import synthetic
 from chain import cleaned
 from peers import dcmtk
 from peers.dcmtk import Dcmqrscp
+from peers.process import until
 
 
 @pytest.fixture
@@ -54,6 +55,32 @@ def test_one_instance_at_most_goes_to_the_wrong_machine(misled, programs):
     assert research.data_sets() == dict(cleaned(node, part10) for part10 in files)
     assert len(stranger.files()) == 1
     assert [line["level"] for line in node.events("route-wrong")] == ["error", "error"]
+
+
+def test_nothing_more_goes_to_a_machine_that_is_known_to_be_wrong(misled, programs, tmp_path, write_files):
+    node, research, stranger, archive, files = misled
+    node.start()
+    assert _retrieve(node, "--no-wait").returncode == 0
+    until(lambda: node.events("source-waits"), 30, "the instance that did not come")
+    node.terminate()
+    node.restart()
+    alone = node.command("retrieve", "--study", synthetic.uid(2))
+    assert alone.returncode == 1
+    assert "did not come here: it may be elsewhere" in alone.stdout
+    assert dcmtk.dcmsend(node.port, write_files(files[:1], "pushed"), calling="STAGING").statuses == [0]
+    until(lambda: [each["state"] for each in node.studies()] == ["incomplete"], 30, "the pushed study is judged")
+    (pushed,) = node.studies()
+    assert "what it moves does not come here: dicomnode check --source staging" in pushed["evidence"]
+    assert len(stranger.files()) == 1
+    node.terminate()
+    archive.stop()
+    programs.enter_context(Dcmqrscp(archive.folder, {"DICOMNODE": node.port}, port=archive.port))
+    node.restart()
+    assert node.command("check", "--source", "staging").returncode == 0
+    until(lambda: json.loads(node.command("jobs", "--json").stdout) == [], 60, "what was put off is fetched at once")
+    node.wait_settled(2)
+    assert research.data_sets() == dict(cleaned(node, part10) for part10 in files)
+    assert len(stranger.files()) == 1
 
 
 def test_a_check_keeps_nothing_and_is_good_for_a_day(misled, programs):

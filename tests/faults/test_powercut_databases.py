@@ -114,7 +114,7 @@ async def test_a_request_is_durable_before_anything_is_asked(tmp_path: Path, mac
         book.close()
         return False
 
-    async def ensure(*_: Any) -> None:
+    async def ensure(*_: Any, **__: Any) -> None:
         """The source is not there."""
 
     monkeypatch.setattr(Retriever, "fetch", fetch)

@@ -44,7 +44,7 @@ async def test_a_study_on_hold_is_the_end_and_no_success(
         report({"event": "study-arrived", "expected": 1, "here": 1})
         return True
 
-    async def ensure(*_: object) -> None:
+    async def ensure(*_: object, **__: object) -> None:
         """The source is not there."""
 
     monkeypatch.setattr(Retriever, "fetch", fetch)
@@ -101,11 +101,11 @@ async def test_a_source_that_does_not_answer_keeps_no_other_from_being_tried(
             back.wait(20)
 
     monkeypatch.setattr(query, "find_study", find_study)
-    waits = asyncio.create_task(node._route.ensure(way, silent, "1.2"))
+    waits = asyncio.create_task(node._route.ensure(way, silent, "1.2", bulk=True))
     try:
         await asyncio.sleep(0.2)
         async with asyncio.timeout(5):
-            await node._route.ensure(way, replace(silent, name="other", port=1), "1.2")
+            await node._route.ensure(way, replace(silent, name="other", port=1), "1.2", bulk=True)
         assert not waits.done()
     finally:
         back.set()
