@@ -38,6 +38,10 @@ class KeyFileError(PermanentError):
     """A project's key file is missing, damaged or readable by others."""
 
 
+class NodeEnded(TransientError):
+    """The node that was to carry a command out has ended meanwhile."""
+
+
 class CannotListen(TransientError):
     """The node's port cannot be bound."""
 

@@ -17,7 +17,7 @@ import structlog
 
 from dicomnode import control, disk, memory
 from dicomnode.config import MetricsSettings, MqttSettings, Settings
-from dicomnode.errors import ConfigError, DicomnodeError, StorageLocked
+from dicomnode.errors import ConfigError, DicomnodeError, NodeEnded, StorageLocked
 from dicomnode.keys import create_key
 from dicomnode.node import Node
 from dicomnode.observe.notify import notify
@@ -25,6 +25,7 @@ from dicomnode.retrieve import Report
 from dicomnode.store.lock import StorageLock
 
 log = structlog.get_logger()
+
 
 PRACTICE = "practice-"
 CHANGES = 15.0  # seconds that a node may take to start or to end while a command waits for it
@@ -153,6 +154,12 @@ def _either(
             time.sleep(0.1)
 
 
+def is_there(settings: Settings) -> bool:
+    """Whether a node runs on the storage directory."""
+    reports = control.ask(settings.storage.directory, {"command": "status"})
+    return reports is not None and bool(list(reports))
+
+
 Ask = Callable[[dict[str, object], Report], int]
 """Gives a command to a node and passes its answers on; the exit code (blocking)."""
 
@@ -191,7 +198,7 @@ async def _beside(settings: Settings, talk: Callable[[Ask], int]) -> int:
 def practise(settings: Settings, talk: Callable[[Ask, Settings], int]) -> int:
     """Like `converse`, on a node with a store of its own that sends nothing and is erased at the end."""
     directory = settings.storage.directory
-    if control.ask(directory, {"command": "status"}) is not None:
+    if is_there(settings):
         raise ConfigError("the node runs, and the source would send to it", "stop it for the practice run")
     disk.make_directory(directory)
     _erase_practice(directory)
@@ -230,7 +237,7 @@ def _key_of(settings: Settings, project: str) -> Path:
 def _answers(settings: Settings, request: dict[str, object]) -> Reports:
     reports = control.ask(settings.storage.directory, request)
     if reports is None:
-        raise DicomnodeError("the node has ended", "start it again; what it had taken up goes on then")
+        raise NodeEnded("the node has ended", "start it again; what it had taken up goes on then")
     return reports
 
 
@@ -253,4 +260,4 @@ def _told(reports: Reports, report: Report) -> int:
         if "exit" in document:
             return int(str(document["exit"]))
         report(document)
-    raise DicomnodeError("the node ended before it had answered", "look at its journal and ask again")
+    raise NodeEnded("the node ended before it had answered", "look at its journal and ask again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import asdict
+from datetime import datetime
 
 import click
 from click.core import ParameterSource
@@ -14,8 +15,9 @@ from dicomnode.cli.options import SHORT, as_json, config_option, configured, say
 from dicomnode.cli.telling import progress
 from dicomnode.config import Settings
 from dicomnode.errors import PermanentError
+from dicomnode.hours import outside_hours, seconds_until
 from dicomnode.store.identity import IdentityBook
-from dicomnode.store.jobs import ACTIVE, PAUSED, Job
+from dicomnode.store.jobs import ACTIVE, PAUSED, WAITING, Job, Retrieval
 
 HEAD = ("retrieval", "project", "source", "state", "priority", "asked", "progress")
 JOB_HEAD = ("number", "study", "kind", "state", "here", "expected", "what")
@@ -39,13 +41,12 @@ def jobs(ctx: click.Context, config_file: str, every: bool, watch: bool, as_json
     while True:
         with closing(open_book(settings)) as book:
             found = book.jobs.retrievals(None if every else (ACTIVE, PAUSED))
-            rows = [(each, book.jobs.progress(each)) for each in found]
+            rows = [(each, asdict(book.jobs.progress(each)) | {"why": _why(settings, book, each)}) for each in found]
         if as_json:
-            say_json([asdict(each) | {"progress": asdict(far)} for each, far in rows])
+            say_json([asdict(each) | {"progress": far} for each, far in rows])
         elif rows:
             cells = [
-                (str(r.id), r.project, r.source, r.state, str(r.priority), when(r.at), progress(asdict(far)))
-                for r, far in rows
+                (str(r.id), r.project, r.source, r.state, str(r.priority), when(r.at), progress(far)) for r, far in rows
             ]
             click.clear() if watch else None
             click.echo(table(HEAD, cells, right={0, 4}))
@@ -54,6 +55,17 @@ def jobs(ctx: click.Context, config_file: str, every: bool, watch: bool, as_json
         if not watch:
             return 0
         time.sleep(WATCH_EVERY)
+
+
+def _why(settings: Settings, book: IdentityBook, retrieval: Retrieval) -> str:
+    """Why nothing of a retrieval is fetched now, as far as that can be read."""
+    if retrieval.state != ACTIVE:
+        return ""
+    peer = settings.peers.get(retrieval.source)
+    closed = seconds_until(peer.off_peak, datetime.now()) if peer and not retrieval.any_time else 0.0
+    if closed:
+        return outside_hours(closed)
+    return next((job.error for job in book.jobs.jobs(retrieval.id, most=1, states=(WAITING,))), "")
 
 
 def open_book(settings: Settings) -> IdentityBook:

@@ -11,6 +11,7 @@ from dicomnode.cli import lists
 from dicomnode.cli.options import as_json, configured
 from dicomnode.cli.telling import Telling
 from dicomnode.config import Settings
+from dicomnode.errors import NodeEnded
 from dicomnode.store.jobs import Line
 
 if TYPE_CHECKING:
@@ -62,14 +63,14 @@ def retrieve(
 
     What is asked for is kept: a running node works it off, also when this command has ended (dicomnode jobs).
     """
-    from dicomnode import control, running
+    from dicomnode import running
 
     if dates and not (accessions or patients):
         raise click.UsageError("--date goes with --patient or --accession; a list has a column for it")
     asked = list(dict.fromkeys([*lists.options(studies, accessions, patients, dates), *_listed(file)]))
     if not asked:
         raise click.UsageError("nothing is asked for: --study, --accession, --patient or --list")
-    if no_wait and control.ask(settings.storage.directory, {"command": "status"}) is None:
+    if no_wait and not running.is_there(settings):
         raise click.UsageError("--no-wait leaves the work to a running node, and none runs: dicomnode serve")
     telling = Telling(len(asked), as_json)
     told: dict[str, object] = {
@@ -85,7 +86,11 @@ def retrieve(
         telling.entered(number)
         if no_wait:
             return 0
-        return ask({"command": "retrieve", "do": "follow", "retrieval": number}, telling.report)
+        try:
+            return ask({"command": "retrieve", "do": "follow", "retrieval": number}, telling.report)
+        except NodeEnded as error:
+            kept = f"retrieval {number} is kept and goes on when it starts again: dicomnode jobs"
+            raise NodeEnded(error.what, kept) from None
 
     code = running.converse(settings, talk)
     if not no_wait:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 import click
 
 from dicomnode.cli.options import SHORT, counted
+from dicomnode.hours import duration
 
 MANY = 50  # of more studies than these only what is wrong is told one by one
 TELL_EVERY = 60.0  # seconds between lines of progress where they cannot be rewritten
+NOT_WHOLE = ("incomplete", "failed", "unknown", "ambiguous", "wrong-modality")
 GOOD = ("study-found", "study-arrived", "study", "moving", "gap-fetched")
 
 
@@ -23,6 +25,8 @@ class Telling:
         self._count = count
         self._as_json = as_json
         self._ended: dict[object, str] = {}
+        self._states: Mapping[str, int] = {}
+        self._why = ""
         self._rewritable = sys.stdout.isatty()
         self._told_at = time.monotonic()
 
@@ -53,32 +57,36 @@ class Telling:
             click.echo(f"\r\033[K{text}", nl=False)
 
     def _progress(self, document: Mapping[str, object]) -> None:
+        self._states, why = _states(document), str(document.get("why") or "")
         if self._count == 1:
+            if why and why != self._why:
+                click.echo(f"not yet: {why}")
+            self._why = why
             return
         if self._rewritable:
             click.echo(f"\r\033[K{progress(document)}", nl=False)
-        elif time.monotonic() - self._told_at > TELL_EVERY:
-            self._told_at = time.monotonic()
+        elif (why and why != self._why) or time.monotonic() - self._told_at > TELL_EVERY:
+            self._told_at, self._why = time.monotonic(), why
             click.echo(progress(document))
 
     def end(self, code: int) -> None:
         """The verdict."""
         if not self._as_json:
             good = sum(state in ("forwarded", "confirmed") for state in self._ended.values())
-            count = max(self._count, len(self._ended))
+            count = _wanted(self._states) or self._count
             click.echo(
                 f"{good} of {count} {'study' if count == 1 else 'studies'} delivered"
-                + ("" if code == 0 else "; see dicomnode studies and dicomnode jobs")
+                + _left_out(self._states)
+                + ("" if code == 0 else "; see dicomnode studies and dicomnode jobs --all")
             )
 
 
 def progress(document: Mapping[str, object]) -> str:
     """How far a retrieval is, on one line: `document` is a store.jobs.Progress, as a mapping."""
-    told = document.get("states")
-    states: Mapping[str, int] = told if isinstance(told, Mapping) else {}
-    total = sum(count for state, count in states.items() if state != "resolved")
-    waiting = states.get("waiting", 0) + states.get("moving", 0)
+    states = _states(document)
+    total, waiting = _wanted(states), states.get("waiting", 0) + states.get("moving", 0)
     text = f"{total - waiting} of {total} done, {document.get('here')} instances here"
+    text += "".join(f", {states[state]} {state}" for state in NOT_WHOLE if states.get(state)) + _left_out(states)
     rate, left = document.get("rate"), document.get("left")
     if isinstance(rate, float) and rate and waiting:
         text += f", {rate * 60:.1f} studies a minute"
@@ -87,12 +95,19 @@ def progress(document: Mapping[str, object]) -> str:
     return f"{text}; {document['why']}" if document.get("why") else text
 
 
-def duration(seconds: float) -> str:
-    """45 s, 12 min, 3.5 h, 2.1 days."""
-    for size, unit in ((86400.0, "days"), (3600.0, "h")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+def _states(document: Mapping[str, object]) -> Mapping[str, int]:
+    """The jobs by state."""
+    told = document.get("states")
+    return told if isinstance(told, Mapping) else {}
+
+
+def _wanted(states: Mapping[str, int]) -> int:
+    """The jobs that are, or were, to be fetched: not those that became others, nor those left out."""
+    return sum(count for state, count in states.items() if state not in ("resolved", "cancelled"))
+
+
+def _left_out(states: Mapping[str, int]) -> str:
+    return f", {states['cancelled']} left out" if states.get("cancelled") else ""
 
 
 def _text(document: Mapping[str, object]) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import time
 from datetime import datetime, timedelta
 
@@ -62,7 +65,9 @@ def test_what_is_asked_for_is_found_and_what_is_not_is_said(archive, tmp_path):
     assert "accession 3: ambiguous: 2 studies of 2 patients match" in result.stdout
     assert "wrong-modality: its modalities are MR" in result.stdout
     assert "accession 6: unknown: staging has no study that matches" in result.stdout
-    assert "4 of 6 studies delivered" in result.stdout
+    assert "4 of 7 studies delivered; see" in result.stdout
+    listed = node.command("jobs", "--all").stdout
+    assert "7 of 7 done, 4 instances here, 1 unknown, 1 ambiguous, 1 wrong-modality" in listed
     wanted = [files[0], files[1], files[5], files[6]]
     assert research.data_sets() == dict(cleaned(node, part10) for part10 in wanted)
     for secret in (synthetic.uid(1), "P-1", "P-6", "PAIR", "TWICE"):
@@ -104,8 +109,10 @@ def test_without_a_node_the_command_works_the_jobs_itself(archive):
     assert result.returncode == 0, result.stdout
     assert research.data_sets() == dict(cleaned(node, part10) for part10 in files[:2])
     assert _jobs(node) == []
+    assert "2 of 2 studies delivered, 1 left out\n" in result.stdout
     (ended,) = _jobs(node, "--all")
     assert ended["progress"]["states"] == {"arrived": 2, "cancelled": 1}
+    assert "2 of 2 done, 2 instances here, 1 left out" in node.command("jobs", "--all").stdout
 
 
 def test_jobs_survive_the_end_of_the_node_and_obey_people(archive):
@@ -127,6 +134,8 @@ def test_jobs_survive_the_end_of_the_node_and_obey_people(archive):
     ]
     time.sleep(1)
     assert research.files() == []
+    assert "0 of 3 done, 0 instances here; its off-peak hours begin in " in node.command("jobs").stdout
+    assert node.events("control-refused") == []
     urgent = node.command("retrieve", "--study", synthetic.uid(5), "--now")
     assert urgent.returncode == 0, urgent.stdout
     assert research.data_sets() == dict([cleaned(node, files[4])])
@@ -138,6 +147,23 @@ def test_jobs_survive_the_end_of_the_node_and_obey_people(archive):
     until(lambda: len(research.files()) == 4, 30, "the first retrieval, after the restart")
     assert research.data_sets() == dict(cleaned(node, files[number]) for number in (0, 1, 2, 4))
     until(lambda: _jobs(node) == [], 10, "the end of the retrievals")
+
+
+def test_who_waits_for_a_study_is_told_why_and_that_it_is_kept(archive):
+    closed = dict.fromkeys(("mon", "tue", "wed", "thu", "fri", "sat", "sun"))
+    other = "mon" if datetime.now().weekday() in (3, 4, 5) else "fri"
+    node, research, _ = archive(
+        [_study(1)], settings={"peers": {"staging": {"off_peak": {**closed, other: "03:00-04:00"}}}}
+    )
+    node.start()
+    line = [sys.executable, "-m", "dicomnode", "retrieve", "--study", synthetic.uid(1), "--config", node.config]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as waiting:
+        assert re.fullmatch(r"not yet: its off-peak hours begin in \S+ (h|days)\n", waiting.stdout.readline())
+        node.kill()
+        text, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 1
+    assert "retrieval 1 is kept and goes on when it starts again: dicomnode jobs" in text
+    assert research.files() == []
 
 
 def _always(node):
