@@ -95,20 +95,21 @@ def lines(text: str) -> Iterator[Line]:
     """The lines of a list: CSV with a heading, or words; one with two dots is a UID, else it is an accession number."""
     rows = table(text)
     if rows is not None:
+        _tell_unused(text)
         for number, row in rows:
             yield _line(row, f"line {number} of the list")
         return
     for number, line in enumerate(text.splitlines(), 1):
         for word in line.split("#")[0].split():
             which = f"line {number} of the list"
+            if set(word) & set(",;"):
+                raise click.UsageError(f"{which}: a CSV needs a heading with study, accession or patient")
             yield study(word, which) if word.count(".") > 1 else Line("accession", _value(word, which))
 
 
 def table(text: str, columns: Mapping[str, tuple[str, ...]] = _COLUMNS) -> list[tuple[int, dict[str, str]]] | None:
     """The rows of a CSV, each with its line number, by the names that we have for its columns; None: it is no CSV."""
-    head = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=head.count)
-    names = [_column(name, columns) for name in head.split(delimiter)]
+    delimiter, names = _heading(text, columns)
     if not any(names):
         return None
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
@@ -118,6 +119,21 @@ def table(text: str, columns: Mapping[str, tuple[str, ...]] = _COLUMNS) -> list[
         for row in reader
         if any(cell.strip() for cell in row)
     ]
+
+
+def _heading(text: str, columns: Mapping[str, tuple[str, ...]]) -> tuple[str, list[str]]:
+    """The delimiter, and our name for each column, empty where it is none of ours."""
+    head = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=head.count)
+    return delimiter, [_column(name, columns) for name in head.split(delimiter)]
+
+
+def _tell_unused(text: str) -> None:
+    """Say which columns mean nothing here: one of them may have been meant to narrow what is fetched."""
+    unused = [str(number) for number, name in enumerate(_heading(text, _COLUMNS)[1], 1) if not name]
+    if unused:
+        known = "study, accession, patient, date, from and to are"
+        click.echo(f"not used: column {', '.join(unused)} of the list; {known}", err=True)
 
 
 def _column(name: str, columns: Mapping[str, tuple[str, ...]]) -> str:

@@ -38,12 +38,20 @@ def test_a_list_says_what_to_fetch(text: str, expected: list[Line]) -> None:
         ("accession\nA*\n", "line 2 of the list must have 1 to 64 characters"),
         ("patient,comment\n,x\n", "line 2 of the list names no study"),
         ("patient,date\nP-1,31.1.2024\n", "line 2 of the list: write days as"),
+        ("name,number\nA*,4711\n", "line 1 of the list: a CSV needs a heading with study, accession or patient"),
     ],
 )
 def test_a_wrong_line_is_named_by_its_number_alone(text: str, words: str) -> None:
     with pytest.raises(click.UsageError, match=words) as caught:
         list(lines(text))
     assert "A*" not in caught.value.message
+
+
+def test_a_column_that_means_nothing_here_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(lines("patient;Datum;remark\nP-1;20240131;x\n")) == [Line("patient", "P-1", "", "", "")]
+    assert capsys.readouterr().err.startswith("not used: column 2, 3 of the list; study, accession, patient, date")
+    list(lines("patient;date\nP-1;20240131\n"))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
