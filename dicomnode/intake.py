@@ -178,7 +178,7 @@ class Intake:
             self.check_owner(way, cleaned)
         except Doubt as doubt:
             if doubt.reason is Reason.UNKNOWN_PATIENT and way.refuses_unknown:
-                return NOT_AUTHORIZED
+                return self.refuse_patient(received)
             await self._withhold(way, received, doubt, data)
             return SUCCESS
         begin = time.perf_counter()
@@ -341,6 +341,12 @@ class Intake:
         tell = log.debug if isinstance(error, NoSpace) else log.error  # that there is no space is said once
         tell("instance-refused-storage", project=received.origin.project, peer=received.origin.peer, error=str(error))
         return OUT_OF_RESOURCES
+
+    def refuse_patient(self, received: Received) -> int:
+        """The project refuses patients that are not in its table."""
+        self.arrivals.refused += 1
+        log.warning("instance-refused-patient", project=received.origin.project, peer=received.origin.peer)
+        return NOT_AUTHORIZED
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         """Run blocking work in the storage threads."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from dicomnode import keep
 from dicomnode.deidentify import Cleaned, CleanStream
-from dicomnode.dimse.status import NOT_AUTHORIZED, SUCCESS
+from dicomnode.dimse.status import SUCCESS
 from dicomnode.errors import CannotKeep
 from dicomnode.keep import Kept, Leases
 from dicomnode.model import Buffer, Doubt, Originals, Reason, Received, Withheld
@@ -121,6 +121,9 @@ class Hub(Protocol):
     def refuse(self, received: Received, error: CannotKeep) -> int:
         """The status when nothing can be kept."""
 
+    def refuse_patient(self, received: Received) -> int:
+        """The status where the project refuses the patient."""
+
 
 class LargeInstance:
     """One large instance on its way (dimse.scp.InstanceStream)."""
@@ -201,7 +204,7 @@ class LargeInstance:
             await asyncio.wait({self._work})
             self._work.result()
         except PatientRefused:
-            return NOT_AUTHORIZED
+            return self._hub.refuse_patient(self._received)
         except CannotKeep as error:
             return self._hub.refuse(self._received, error)
         return SUCCESS

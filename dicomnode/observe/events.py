@@ -34,6 +34,7 @@ EVENTS: dict[str, str] = {
     "instance-slow": "cleaning an instance took long; those of its peer are cleaned beside the event loop from now on",
     "instance-duplicate": "an instance came again and was acknowledged; one copy is kept",
     "instance-refused-storage": "an instance could not be kept safely and was refused with 0xA700",
+    "instance-refused-patient": "the patient is not in the project's table (patients.unknown: refuse): 0x0124",
     "instance-refused": "a destination refused an instance for good",
     "instance-verify": "a destination took an instance with a warning that is worth a look, or had one under its UID",
     "instance-held": "an instance cannot be transcoded to what the destination takes; the rest of its study is sent",
