@@ -60,15 +60,16 @@ def call_study(hook: str, document: Mapping[str, object], seconds: float, output
     """Call a study hook; what it prints goes to the file `output` (0600). Raises HookFailed."""
     line = shlex.split(hook) if is_command(hook) else [sys.executable, "-m", "dicomnode.hooks", hook]
     with _private(output) as file:
-        _run(hook, line, document, seconds, file, file)
+        _run(hook, line, document, seconds, file, file, f"hooks/{output.parent.name}/{output.name} in the storage")
 
 
 def call_run(hook: str, run_dir: Path, overview: TextIO, practice: bool, seconds: float) -> str:
     """Call a run hook; its text. What a command says on standard error goes to `overview`. Raises HookFailed."""
     if is_command(hook):
-        output = run_dir / "post_anon_in_progress.txt"
+        output, document = run_dir / "post_anon_in_progress.txt", {"run_dir": str(run_dir), "practice": practice}
         with _private(output) as file:
-            _run(hook, shlex.split(hook), {"run_dir": str(run_dir), "practice": practice}, seconds, file, overview)
+            said = f"{output.name} and overview.txt of the run"
+            _run(hook, shlex.split(hook), document, seconds, file, overview, said)
         text = output.read_text(encoding="utf-8", errors="replace")
         output.unlink()
         return text
@@ -86,8 +87,15 @@ def _private(path: Path) -> TextIO:
 
 
 def _run(
-    hook: str, line: list[str], document: Mapping[str, object], seconds: float, output: TextIO, errors: TextIO
+    hook: str,
+    line: list[str],
+    document: Mapping[str, object],
+    seconds: float,
+    output: TextIO,
+    errors: TextIO,
+    said: str,
 ) -> None:
+    """Call a program; `said` is where what it printed can be read. Raises HookFailed."""
     errors.flush()
     try:
         ended = subprocess.run(
@@ -107,7 +115,7 @@ def _run(
             f"the hook {hook} did not end within {seconds:g} s", "mend it, or raise hooks.timeout"
         ) from None
     if ended.returncode:
-        raise HookFailed(f"the hook {hook} ended with exit code {ended.returncode}", "see what it has printed")
+        raise HookFailed(f"the hook {hook} ended with exit code {ended.returncode}", f"see {said}")
 
 
 def main() -> None:

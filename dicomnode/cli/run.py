@@ -86,14 +86,14 @@ def _reviewed(text: str) -> list[Reviewed]:
 
 def _begin(folder: RunFolder) -> None:
     click.echo(f"Working directory will be {folder.path}")
-    with closing(Overview(folder)) as overview:
+    with closing(Overview(folder, click.echo)) as overview:
         overview.say(f"Starting at {minute()}")
 
 
 def _set_up(folder: RunFolder, ask: Ask, settings: Settings, studies: list[Reviewed], asked: dict[str, object]) -> bool:
     """Enter the studies and write what there is to say before the first is fetched; False where a person must look."""
     _begin(folder)
-    with closing(Overview(folder)) as overview:
+    with closing(Overview(folder, click.echo)) as overview:
         if not studies:
             overview.say("0 valid reviewed studies. Please review comments.txt")
             click.echo("no study of the list is reviewed, relevant and free of PHI")
@@ -111,7 +111,6 @@ def _set_up(folder: RunFolder, ask: Ask, settings: Settings, studies: list[Revie
                     "If an issue is found, remove the uid from studies_to_retrieve.txt."
                 )
                 overview.say(line)
-                click.echo(line)
         folder.write(files.STUDIES, [names[study.uid] for study in studies])
         overview.say(f"{len(studies)} valid reviewed studies. Please review comments.txt")
     return not any(study.conflicting for study in studies)

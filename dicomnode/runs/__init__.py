@@ -23,7 +23,7 @@ from dicomnode.runs import folder as files
 from dicomnode.runs import steps
 from dicomnode.runs.folder import Overview, RunFolder, minute
 from dicomnode.store.identity import IdentityBook
-from dicomnode.store.jobs import LACKING, Job, Retrieval
+from dicomnode.store.jobs import LACKING, NOT_FETCHED, Job, Retrieval
 from dicomnode.store.journal import Journal
 
 
@@ -53,7 +53,7 @@ class Run:
 
     def work(self) -> int:
         """Do what is left to do; 0 when all of it was done. Raises DicomnodeError."""
-        with closing(Overview(self.folder)) as overview:
+        with closing(Overview(self.folder, self.options.show)) as overview:
             retrieval = self._book.jobs.of_run(str(self.folder.path))
             if retrieval is None:
                 raise PermanentError("nothing was asked for in this run", "begin another: dicomnode run --list FILE")
@@ -62,7 +62,7 @@ class Run:
                     retrieval = self._fetch_again(retrieval, overview)
                 return self._steps(retrieval, overview)
             except DicomnodeError as error:
-                overview.say(f"Stopped: {error.what}")
+                overview.write(f"Stopped: {error.what}\n")
                 raise
 
     def _steps(self, retrieval: Retrieval, overview: Overview) -> int:
@@ -75,7 +75,13 @@ class Run:
             steps.protocol(self.folder, self._studies(retrieval), self._journal, reviews, overview)
         if not self.folder.has(files.HOOKED):
             self._hook(retrieval, overview)
-        if not self.options.push or self.options.practice:
+        if self.options.practice:
+            if not self.options.keep_clean:
+                self.folder.remove(files.TO_PRODUCTION)
+            self.options.show("a practice run: nothing was pushed, and its store is erased")
+            return 0
+        if not self.options.push:
+            self.options.show("nothing was pushed; dicomnode run -r pushes")
             return 0
         if self.folder.has(files.DONE):
             self.options.show("the newest run has ended; begin another with --list")
@@ -151,6 +157,7 @@ class Run:
         left = [name for name in self.folder.lines(files.STUDIES) if name not in pushed]
         if left:
             overview.say(f"{len(left)} studies were not pushed:\n {' '.join(left)}")
+            self.options.show(f"{files.PUSHED} says why; dicomnode run -r goes on")
         if not self.options.keep_clean:
             self.folder.remove(files.TO_PRODUCTION)
         if all(job.state not in LACKING and (study is None or study.state in steps.OVER) for job, study in studies):
@@ -158,9 +165,15 @@ class Run:
         return 1 if left else 0
 
     def _studies(self, retrieval: Retrieval) -> list[tuple[Job, Study | None]]:
-        """The jobs of the run that are still wanted, with their studies where something of them is here."""
+        """The jobs of the run that are still wanted, with their studies where something of them is here.
+
+        One that was not fetched has none, even if an earlier run has brought it.
+        """
         jobs = [job for job in steps.pages(self._book.jobs, retrieval.id) if job.state != "cancelled"]
-        return [(job, self._journal.get_study(retrieval.project, job.study_key)) for job in jobs]
+        return [(job, self._study(retrieval, job) if job.state not in NOT_FETCHED else None) for job in jobs]
+
+    def _study(self, retrieval: Retrieval, job: Job) -> Study | None:
+        return self._journal.get_study(retrieval.project, job.study_key)
 
     @property
     def _quarantined(self) -> Path:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -81,9 +81,10 @@ class RunFolder:
 
 
 class Overview:
-    """overview.txt, a stream: what is written is durable when write() returns. Shown as well, by `show`."""
+    """overview.txt, a stream: what is written is durable when write() returns. What is said is shown as well."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, show: Callable[[str], None]) -> None:
+        self._show = show
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._file = os.fdopen(os.open(folder.path / OVERVIEW, flags, 0o600), "a", encoding="utf-8")
 
@@ -94,8 +95,9 @@ class Overview:
         return count
 
     def say(self, line: str) -> None:
-        """Add a line."""
+        """Add a line, and show it."""
         self.write(f"{line}\n")
+        self._show(line)
 
     def flush(self) -> None:
         """Bring it to the disk."""

@@ -125,12 +125,18 @@ def export(folder: RunFolder, studies: Iterable[Study], journal: Journal, settin
                 file.writelines(outbox.pieces(location))
 
 
+def _hook_failed(study: Study, journal: Journal) -> str:
+    """What became of the study hook, where that is why the study waits."""
+    events = journal.events(study.project, study.study_key) if study.state is StudyState.HELD else []
+    return f": {events[-1].facts['error']}" if events and events[-1].name == "hook-failed" else ""
+
+
 def deliveries(studies: Studies, journal: Journal) -> Iterator[str]:
     """What became of each study at each destination."""
     for job, study in studies:
         if study is None:
             continue
-        yield f"{job.name} {study.state}"
+        yield f"{job.name} {study.state}{_hook_failed(study, journal)}"
         for each in journal.deliveries(study.project, study_key=study.study_key):
             error = f": {each.error}" if each.error else ""
             yield f"\t{each.destination} {each.state}, {each.sent} sent, {each.failed} refused{error}"

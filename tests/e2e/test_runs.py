@@ -74,13 +74,20 @@ def test_a_run_leaves_its_trail_and_pushes_after_the_hook(site, running):
             assert secret.encode() not in path.read_bytes(), path
     for secret in _secrets(site):
         assert secret not in result.stdout
+    for line in overview:
+        assert line in result.stdout or "hooked up" in line
+    others = site.run("--list", str(site.list), "-a", "CT")
+    assert others.returncode == 1
+    assert "Received 0 files containing 0 studies" in site.text("overview.txt")
+    assert site.text("anonymize_output.txt") == site.text("found_protocol_studies.txt") == ""
+    assert f"{one} wrong-modality, nothing received" in site.text("pull_output.txt")
 
 
 def test_a_failing_hook_stops_the_push_and_a_restart_goes_on(site):
     (site.hook.parent / "hook.sh.fails").touch()
     result = site.run("--list", str(site.list))
     assert result.returncode == 1
-    assert "ended with exit code 1" in result.stdout
+    assert "ended with exit code 1; see post_anon_in_progress.txt and overview.txt of the run" in result.stdout
     assert site.research.files() == []
     assert {study["state"] for study in site.node.studies()} == {"held"}
     assert not (site.folders[0] / "post_anon_output.txt").exists()
@@ -89,6 +96,7 @@ def test_a_failing_hook_stops_the_push_and_a_restart_goes_on(site):
     (site.hook.parent / "hook.sh.fails").unlink()
     again = site.run("-r", "--no-push")
     assert again.returncode == 0, again.stdout
+    assert "nothing was pushed; dicomnode run -r pushes" in again.stdout
     assert site.research.files() == []
     pushed = site.run("-r")
     assert pushed.returncode == 0, pushed.stdout
@@ -109,6 +117,9 @@ def test_a_practice_run_sends_nothing_and_leaves_no_store(site):
     assert 'practice": true' in (site.hook.parent / "hook.sh.asked").read_text()
     assert "Push completed" not in site.text("overview.txt")
     assert [path.name for path in site.node.storage.iterdir()] == ["keys"]
+    assert (site.folders[0] / "to_production").exists()
+    assert site.run("--list", str(site.list), "--practice").returncode == 0
+    assert not (site.folders[1] / "to_production").exists()
     assert site.run("-r").returncode == 1
     site.node.start()
     refused = site.run("--list", str(site.list), "--practice")
