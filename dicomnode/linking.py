@@ -68,18 +68,17 @@ class Linking:
         return 0 if all(each for _, each in found) else 1
 
     def _look_up(self, value: str) -> list[tuple[str, str, str, str]]:
-        """Project, study key, attribute and original of a cleaned value, or of the key of a study (blocking)."""
+        """Project, study key, attribute and original of a cleaned value, or of a study's key, cut short (blocking)."""
         entries = [
             (project, key, entry.attribute, entry.original) for project, key, entry in self._book.originals(value)
         ]
-        for study in self._journal.find_study(value) if not entries else ():
-            if study.study_key == value:
-                found = self._book.originals(study.study_uid)
-                entries += [
-                    (project, value, entry.attribute, entry.original)
-                    for project, _, entry in found
-                    if (project, entry.attribute) == (study.project, "StudyInstanceUID")
-                ]
+        begins = [] if entries else [s for s in self._journal.find_study(value) if s.study_key.startswith(value)]
+        for study in begins if len(begins) == 1 else ():
+            entries += [
+                (project, study.study_key, entry.attribute, entry.original)
+                for project, _, entry in self._book.originals(study.study_uid)
+                if (project, entry.attribute) == (study.project, "StudyInstanceUID")
+            ]
         known = {(project, original) for project, _, _, original in entries}
         for job, retrieval in self._book.jobs.named(value):
             if (retrieval.project, job.value) not in known:

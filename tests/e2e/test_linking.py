@@ -53,7 +53,7 @@ def test_the_book_answers_sql_and_a_look_up_leaves_a_record(way, write_files):
     told = json.loads(node.command("studies", "show", study["study_key"], "--json").stdout)
     assert json.dumps(told).count('"reidentified"') == 3, "Patient ID, Patient Name, accession number"
     assert len(node.events("reidentified")) == 1
-    by_key = node.command("reidentify", study["study_key"])
+    by_key = node.command("reidentify", study["study_key"][:10])
     assert f"StudyInstanceUID  {synthetic.uid(1)}" in by_key.stdout
     unknown = node.command("reidentify", "nobody")
     assert unknown.returncode == 1
@@ -92,6 +92,8 @@ def test_unknown_patients_can_be_refused(way, write_files, large):
     assert dcmtk.storescu(chain.port, write_files([_instance(1, "PID-1")])).statuses == [0x0124]
     assert chain.node.quarantine() == []
     assert chain.node.studies() == []
+    (refused,) = chain.node.events("instance-refused-patient")
+    assert refused["level"] == "warning"
 
 
 @pytest.mark.parametrize(
