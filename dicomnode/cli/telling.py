@@ -75,7 +75,8 @@ class Telling:
             good = sum(state in ("forwarded", "confirmed") for state in self._ended.values())
             count = _wanted(self._states) or self._count
             click.echo(
-                f"{good} of {count} {'study' if count == 1 else 'studies'} delivered"
+                ("\r\033[K" if self._rewritable else "")
+                + f"{good} of {count} {'study' if count == 1 else 'studies'} delivered"
                 + _left_out(self._states)
                 + ("" if code == 0 else "; see dicomnode studies and dicomnode jobs --all")
             )

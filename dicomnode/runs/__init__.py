@@ -125,7 +125,7 @@ class Run:
         if kept:
             said.append(f"{kept} sealed originals are in {files.FROM_STAGING}; dicomnode unseal opens them")
         self.folder.write(files.PULLED, [*said, *steps.outcomes(studies)])
-        count = sum(study.stored + study.withheld for study in here)
+        count = sum(steps.received(job, study) for job, study in studies)
         overview.say(f"Received {count} files containing {len(here)} studies")
 
     def _hook(self, retrieval: Retrieval, overview: Overview) -> None:
@@ -157,7 +157,7 @@ class Run:
         left = [name for name in self.folder.lines(files.STUDIES) if name not in pushed]
         if left:
             overview.say(f"{len(left)} studies were not pushed:\n {' '.join(left)}")
-            self.options.show(f"{files.PUSHED} says why; dicomnode run -r goes on")
+            self.options.show(f"{files.PUSHED} says why")
         if not self.options.keep_clean:
             self.folder.remove(files.TO_PRODUCTION)
         if all(job.state not in LACKING and (study is None or study.state in steps.OVER) for job, study in studies):

@@ -45,10 +45,17 @@ def told(document: Mapping[str, object]) -> str:
     return ""
 
 
+def received(job: Job, study: Study | None) -> int:
+    """How many files came; one that an earlier run kept and this one withheld is one file."""
+    if study is None:
+        return 0
+    return study.stored + study.withheld if job.here is None else job.here
+
+
 def outcomes(studies: Studies) -> Iterator[str]:
     """What came of each study."""
     for job, study in studies:
-        here = f"{study.stored + study.withheld} files" if study else "nothing"
+        here = f"{received(job, study)} files" if study else "nothing"
         evidence = f" ({study.evidence})" if study and study.evidence else ""
         yield f"{job.name} {job.state}, {here} received{evidence}"
 
@@ -135,6 +142,7 @@ def deliveries(studies: Studies, journal: Journal) -> Iterator[str]:
     """What became of each study at each destination."""
     for job, study in studies:
         if study is None:
+            yield f"{job.name} {job.state}, nothing to push"
             continue
         yield f"{job.name} {study.state}{_hook_failed(study, journal)}"
         for each in journal.deliveries(study.project, study_key=study.study_key):

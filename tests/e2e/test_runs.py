@@ -81,6 +81,8 @@ def test_a_run_leaves_its_trail_and_pushes_after_the_hook(site, running):
     assert "Received 0 files containing 0 studies" in site.text("overview.txt")
     assert site.text("anonymize_output.txt") == site.text("found_protocol_studies.txt") == ""
     assert f"{one} wrong-modality, nothing received" in site.text("pull_output.txt")
+    assert f"{one} wrong-modality, nothing to push" in site.text("push_output.txt")
+    assert "push_output.txt says why" in others.stdout
 
 
 def test_a_failing_hook_stops_the_push_and_a_restart_goes_on(site):
@@ -155,8 +157,11 @@ def test_instances_of_other_modalities_are_withheld(site):
     site.list.write_text(f"study_uid,has_phi,relevant\n{synthetic.uid(5)},no,yes\n")
     result = site.run("--list", str(site.list), "-a", "mr")
     assert result.returncode == 0, result.stdout
+    assert "Received 2 files containing 1 studies" in site.text("overview.txt")
     assert "1 withheld: not-accepted (0008,0060)" in site.text("anonymize_output.txt")
     assert site.research.data_sets() == dict([cleaned(site.node, site.files[5][0])])
+    assert site.run("--list", str(site.list), "-a", "ct").returncode == 0
+    assert "Received 2 files containing 1 studies" in site.text("overview.txt")
 
 
 @pytest.mark.parametrize(
