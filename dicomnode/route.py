@@ -88,6 +88,10 @@ class Route:
             if keep:
                 return  # nothing of it can be moved anywhere
             raise PermanentError(f"{source.name} does not know that study", "name another with --study")
+        async with self._turns.turn((way.project, study_uid)):  # what comes speaks for the one source that moves it
+            await self._try_known(way, source, study_uid, keep=keep)
+
+    async def _try_known(self, way: Way, source: Peer, study_uid: str, *, keep: bool) -> None:
         listed = await apart(query.find_instances, source, way.ae_title, study_uid)
         if listed:
             key = (way.project, way.keys.journal_key("instance", listed[0].sop_uid))
