@@ -52,7 +52,8 @@ def import_(settings: Settings, file: Path, project: str) -> int:
     code = running.ask_node(settings, talk)
     for document in said:
         if document.get("event") == "mapping-entered":
-            click.echo(f"entered; {counted(document.get('released'), 'withheld instance')} released")
+            then = "; their studies go out when they are quiet and the node runs" if document.get("released") else ""
+            click.echo(f"entered; {counted(document.get('released'), 'withheld instance')} released{then}")
     return code
 
 
