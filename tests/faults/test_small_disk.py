@@ -84,11 +84,10 @@ async def test_a_full_disk_refuses_and_recovers(machine, small_disk, storescp):
     sent = list(synthetic.series(4, 1))
     assert await node.send(sent[:2]) == [0, 0]
     filler = small_disk() / "filler"
-    with filler.open("wb") as file:
+    with filler.open("wb", buffering=0) as file:
         try:
             while used(small_disk()) < SIZE:
                 file.write(bytes(1 << 16))
-                file.flush()
         except OSError:
             pass
         node.node._space.look()
