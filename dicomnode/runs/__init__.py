@@ -167,12 +167,14 @@ class Run:
     def _studies(self, retrieval: Retrieval) -> list[tuple[Job, Study | None]]:
         """The jobs of the run that are still wanted, with their studies where something of them is here.
 
-        One that was not fetched has none, even if an earlier run has brought it.
+        One that the run never fetched has none, even if an earlier run has brought it.
         """
         jobs = [job for job in steps.pages(self._book.jobs, retrieval.id) if job.state != "cancelled"]
-        return [(job, self._study(retrieval, job) if job.state not in NOT_FETCHED else None) for job in jobs]
+        return [(job, self._study(retrieval, job)) for job in jobs]
 
     def _study(self, retrieval: Retrieval, job: Job) -> Study | None:
+        if job.state in NOT_FETCHED and not job.here:
+            return None
         return self._journal.get_study(retrieval.project, job.study_key)
 
     @property

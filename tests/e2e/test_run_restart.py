@@ -11,8 +11,8 @@ from reviewing import HOOK, RULES, Site
 
 
 @pytest.fixture
-def lacking(node, storescp, tmp_path):
-    """A site whose archive lists an instance of study 2 that it does not send."""
+def lacking(request, node, storescp, tmp_path):
+    """A site whose archive lists an instance of study 2 that it does not send; the parameter is for its project."""
     files = {study: [images.written(synthetic.small(study, 1, n)) for n in (1, 2)] for study in (1, 2)}
     research, hook = storescp(), tmp_path / "hook.sh"
     hook.write_text(HOOK)
@@ -21,7 +21,7 @@ def lacking(node, storescp, tmp_path):
         made = node(
             {"staging": ("STAGING", archive.port), "research": ("RESEARCH", research.port)},
             rules=RULES,
-            settings={"projects": {"default": {"hooks": {"run": str(hook)}}}},
+            settings={"projects": {"default": {"hooks": {"run": str(hook)}, **getattr(request, "param", {})}}},
             key=bytes(range(32)),
         )
         archive.destinations = {"DICOMNODE": made.port}
@@ -54,3 +54,20 @@ def test_a_restart_fetches_again_what_did_not_come_whole(lacking):
     assert ended.returncode == 0
     assert "the newest run has ended" in ended.stdout
     assert len(archive.moved) == moved
+
+
+@pytest.mark.parametrize("lacking", [{"completion": {"quiet": "1s", "incomplete": "forward"}}], indirect=True)
+def test_what_the_source_no_longer_knows_is_hooked_before_it_goes(lacking):
+    site, archive = lacking
+    failing = site.hook.with_name("hook.sh.fails")
+    failing.touch()
+    assert site.run("--list", str(site.list)).returncode == 1
+    assert f"{site.name(2)} incomplete, 1 files received" in site.text("pull_output.txt")
+    assert site.research.files() == []
+    archive.held = [each for each in archive.held if each.StudyInstanceUID != synthetic.uid(2)]
+    failing.unlink()
+    again = site.run("-r")
+    assert len(site.research.files()) == 3
+    assert f"{site.name(2)} unknown, 1 files received" in site.text("pull_output.txt"), again.stdout
+    assert site.text("post_anon_output.txt").split() == ["3"]
+    assert f"{site.name(2)} confirmed\n" in site.text("push_output.txt")
