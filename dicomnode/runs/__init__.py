@@ -5,7 +5,7 @@ Each step leaves a file; a run that stopped goes on with the first step that has
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from dicomnode import hooks
 from dicomnode.config import Settings
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.hooks import HookFailed
-from dicomnode.model import Study
+from dicomnode.model import Study, StudyState
 from dicomnode.originals import FOLDER, Originals
 from dicomnode.retrieve import Report
 from dicomnode.running import Ask
@@ -144,12 +144,12 @@ class Run:
         self.folder.write(files.HOOKED, [text])
 
     def _push(self, retrieval: Retrieval, overview: Overview) -> int:
+        going = {job.name: study for job, study in self._studies(retrieval) if study is not None}
         if self.options.keep_clean:
-            here = [study for _, study in self._studies(retrieval) if study is not None]
-            steps.export(self.folder, here, self._journal, self.settings)
+            steps.export(self.folder, going.values(), self._journal, self.settings)
         self._command("run", do="release", retrieval=retrieval.id)
         self._command("retrieve", do="follow", retrieval=retrieval.id)
-        studies = self._studies(retrieval)
+        studies = self._studies(retrieval, going)
         self.folder.write(files.PUSHED, steps.deliveries(studies, self._journal))
         pushed = {job.name for job, study in studies if study is not None and study.state in steps.PUSHED}
         overview.say(f"Push completed at {minute()}")
@@ -164,18 +164,19 @@ class Run:
             self.folder.write(files.DONE, [f"Pipeline completed at {minute()}"])
         return 1 if left else 0
 
-    def _studies(self, retrieval: Retrieval) -> list[tuple[Job, Study | None]]:
+    def _studies(self, retrieval: Retrieval, going: Container[str] = ()) -> list[tuple[Job, Study | None]]:
         """The jobs of the run that are still wanted, with their studies where something of them is here.
 
-        One that the run never fetched has none, even if an earlier run has brought it.
+        One that the run never fetched has none, even if an earlier run has brought it; but what waits goes with the
+        push, so that the hook has to see it, and what was `going` then stays in the run.
         """
         jobs = [job for job in steps.pages(self._book.jobs, retrieval.id) if job.state != "cancelled"]
-        return [(job, self._study(retrieval, job)) for job in jobs]
+        return [(job, self._study(retrieval, job, job.name in going)) for job in jobs]
 
-    def _study(self, retrieval: Retrieval, job: Job) -> Study | None:
-        if job.state in NOT_FETCHED and not job.here:
-            return None
-        return self._journal.get_study(retrieval.project, job.study_key)
+    def _study(self, retrieval: Retrieval, job: Job, going: bool) -> Study | None:
+        study = self._journal.get_study(retrieval.project, job.study_key)
+        fetched = job.state not in NOT_FETCHED or job.here or going
+        return study if study is not None and (fetched or study.state is StudyState.HELD) else None
 
     @property
     def _quarantined(self) -> Path:

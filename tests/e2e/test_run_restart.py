@@ -7,6 +7,8 @@ import pytest
 import synthetic
 from chain import cleaned
 from peers.archive import Archive
+from peers.dcmtk import dcmsend
+from peers.process import until
 from reviewing import HOOK, RULES, Site
 
 
@@ -71,3 +73,21 @@ def test_what_the_source_no_longer_knows_is_hooked_before_it_goes(lacking):
     assert f"{site.name(2)} unknown, 1 files received" in site.text("pull_output.txt"), again.stdout
     assert site.text("post_anon_output.txt").split() == ["3"]
     assert f"{site.name(2)} confirmed\n" in site.text("push_output.txt")
+
+
+@pytest.mark.parametrize("lacking", [{"completion": {"quiet": "1s", "verify": "quiet"}}], indirect=True)
+def test_what_comes_by_itself_and_waits_for_the_run_is_hooked_before_it_goes(lacking, write_files):
+    site, archive = lacking
+    archive.held, archive.hides = [each for each in archive.held if each.StudyInstanceUID != synthetic.uid(2)], set()
+    failing = site.hook.with_name("hook.sh.fails")
+    failing.touch()
+    site.node.start()
+    assert site.run("--list", str(site.list)).returncode == 1
+    assert f"{site.name(2)} unknown, nothing received" in site.text("pull_output.txt")
+    assert dcmsend(site.node.port, write_files(site.files[2])).statuses == [0, 0]
+    until(lambda: [study["state"] for study in site.node.studies()] == ["held", "held"], 20, "both wait for the run")
+    failing.unlink()
+    again = site.run("-r")
+    assert again.returncode == 0, again.stdout
+    assert len(site.research.files()) == 4
+    assert site.text("post_anon_output.txt").split() == ["4"]
