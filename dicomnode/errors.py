@@ -18,6 +18,11 @@ class DicomnodeError(Exception):
         return f"{self.what}; {self.hint}" if self.hint else self.what
 
 
+def safe_text(error: BaseException) -> str:
+    """What may be told of any error: our own say nothing identified, of others only the type is sure not to."""
+    return str(error) if isinstance(error, DicomnodeError) else type(error).__name__
+
+
 class TransientError(DicomnodeError):
     """It may succeed when tried again later."""
 

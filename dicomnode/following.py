@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import structlog
 
-from dicomnode.errors import DicomnodeError
+from dicomnode.errors import DicomnodeError, safe_text
 from dicomnode.forward import Forwarder
 from dicomnode.model import Delivery, DeliveryState, Event, Study, StudyState
 from dicomnode.outbox import Outbox
@@ -199,7 +199,7 @@ class Following:
 
 
 def _tell_trouble(error: Exception) -> None:
-    log.error("storage-troubled", error=str(error) if isinstance(error, DicomnodeError) else type(error).__name__)
+    log.error("storage-troubled", error=safe_text(error))
 
 
 def event_of(study: Study, why: str = "") -> Event:

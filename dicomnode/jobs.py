@@ -19,7 +19,15 @@ from dicomnode.config import Settings
 from dicomnode.dimse import query
 from dicomnode.dimse.apart import apart
 from dicomnode.dimse.query import FoundStudy
-from dicomnode.errors import CannotKeep, DicomnodeError, PeerRejected, PeerUnreachable, PermanentError, TransientError
+from dicomnode.errors import (
+    CannotKeep,
+    DicomnodeError,
+    PeerRejected,
+    PeerUnreachable,
+    PermanentError,
+    TransientError,
+    safe_text,
+)
 from dicomnode.hours import outside_hours, seconds_until
 from dicomnode.model import Peer
 from dicomnode.retrieve import Report, Request, Retriever
@@ -204,7 +212,7 @@ class Worker:
 
     def _put_off(self, job: Job, error: Exception) -> tuple[str, dict[str, object]]:
         attempts = job.attempts + 1
-        text = str(error) if isinstance(error, DicomnodeError) else type(error).__name__
+        text = safe_text(error)
         if attempts >= ATTEMPTS:
             return "failed", {"attempts": attempts, "error": text}
         wait = backoff(attempts, FIRST, MOST, random.random())

@@ -51,8 +51,7 @@ class Route:
 
     def is_wrong(self, way: Way, source: Peer) -> bool:
         """Whether what the source moved to us last did not come (blocking)."""
-        before = self._jobs.arrival(self._place(way, source))
-        return before is not None and not before[0]
+        return _went_elsewhere(self._jobs.arrival(self._place(way, source)))
 
     async def ensure(self, way: Way, source: Peer, study_uid: str, *, bulk: bool) -> None:
         """Raise WrongMachine when the source is known not to move to us.
@@ -61,7 +60,7 @@ class Route:
         """
         async with self._turns.turn(source.name):
             before = await asyncio.to_thread(self._jobs.arrival, self._place(way, source))
-            if before is not None and not before[0]:
+            if _went_elsewhere(before):
                 raise self._wrong(way, source)
             if bulk and (before is None or not 0 <= time.time() - before[1] < DAILY):
                 await self._try(way, source, study_uid, keep=True)
@@ -162,6 +161,11 @@ class Route:
 
     def _entry(self, way: Way, source: Peer) -> str:
         return f"enter {way.ae_title} on {source.name} with this machine's address and port {self.settings.node.port}"
+
+
+def _went_elsewhere(before: tuple[bool, float] | None) -> bool:
+    """Whether the last that is known of a way is that what was moved on it did not come."""
+    return before is not None and not before[0]
 
 
 def _nothing_moved(moved: Moved) -> bool:

@@ -26,7 +26,6 @@ from dicomnode.store.lock import StorageLock
 
 log = structlog.get_logger()
 
-
 PRACTICE = "practice-"
 CHANGES = 15.0  # seconds that a node may take to start or to end while a command waits for it
 LAST_WORK = 8.0  # seconds after the deadline for associations, for what is on its way to the disk

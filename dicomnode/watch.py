@@ -8,7 +8,7 @@ import time
 import structlog
 
 from dicomnode import memory
-from dicomnode.errors import CannotKeep
+from dicomnode.errors import safe_text
 from dicomnode.space import Space
 from dicomnode.store.journal import Journal
 
@@ -34,10 +34,8 @@ class Watch:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 await self._look()
-            except CannotKeep as error:
-                log.error("storage-troubled", error=str(error))
             except Exception as error:  # noqa: BLE001 - who only looks does not end the node
-                log.error("storage-troubled", error=type(error).__name__)
+                log.error("storage-troubled", error=safe_text(error))
 
     async def _look(self) -> None:
         await asyncio.to_thread(self._space.look)

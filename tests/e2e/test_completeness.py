@@ -87,12 +87,18 @@ def test_a_list_that_is_shorter_than_the_count_proves_nothing(chain, write_files
     assert len(research.files()) == 4
 
 
-def test_what_the_source_never_sends_is_asked_for_twice_then_the_study_waits_with_the_list(chain, write_files) -> None:
+def _incomplete(chain, write_files):
+    """An archive that lists four instances and sends two, the node, and research, once the study is incomplete."""
     sent = list(synthetic.series(4))
     archive, node, research = chain(sent)
     archive.hides = {2, 3}
     _push(node, write_files, sent[:2])
     until(lambda: node.events("study-incomplete"), what="an incomplete study")
+    return archive, node, research
+
+
+def test_what_the_source_never_sends_is_asked_for_twice_then_the_study_waits_with_the_list(chain, write_files) -> None:
+    archive, node, research = _incomplete(chain, write_files)
     assert archive.moved == [("SERIES", 2), ("IMAGE", 0)]
     (study,) = node.studies()
     assert (study["state"], study["missing"], study["expected"]) == ("incomplete", 2, 4)
@@ -111,11 +117,7 @@ def test_what_the_source_never_sends_is_asked_for_twice_then_the_study_waits_wit
 
 
 def test_an_incomplete_study_stays_marked_when_a_person_asks_again_and_then_lets_it_go(chain, write_files) -> None:
-    sent = list(synthetic.series(4))
-    archive, node, research = chain(sent)
-    archive.hides = {2, 3}
-    _push(node, write_files, sent[:2])
-    until(lambda: node.events("study-incomplete"), what="an incomplete study")
+    _, node, research = _incomplete(chain, write_files)
     node.settings["projects"]["default"]["completion"]["quiet"] = "5m"  # a person is faster than the source
     node.write(node.settings)
     node.process.signal(signal.SIGHUP)
