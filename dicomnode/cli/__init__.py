@@ -21,7 +21,11 @@ COMMANDS = (
     *("clean", "filter", "summary"),
     *("deidentify", "identifiers", "rules", "demo"),
 )
-WITHOUT_PIXELS = frozenset(["serve", "deidentify", "identifiers", "rules"])
+PIXELS = ("numpy", "PIL", "pylibjpeg", "libjpeg", "openjpeg", "rle")
+"""What pydicom loads for pixels, which only the transcoding worker decodes."""
+AIDS = ("requests", "rich")
+"""What pydicom loads for downloads and structlog for tracebacks: 10 MB where they are installed."""
+UNUSED = {"serve": PIXELS + AIDS, "deidentify": PIXELS, "identifiers": PIXELS, "rules": PIXELS}
 DONE, NO, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -36,8 +40,8 @@ class Commands(click.Group):
         """The command of that name, from the module of that name."""
         if cmd_name not in COMMANDS:
             return None
-        if cmd_name in WITHOUT_PIXELS:
-            memory.do_without("numpy")  # pydicom loads it for pixels, which only the transcoding worker decodes
+        for package in UNUSED.get(cmd_name, ()):
+            memory.do_without(package)
         module = import_module(f"dicomnode.cli.{cmd_name}")
         command = getattr(module, f"{cmd_name}_", None) or getattr(module, cmd_name)
         return command if isinstance(command, click.Command) else None

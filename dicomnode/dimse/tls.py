@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import ssl
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.x509.oid import ExtensionOID, NameOID
+from typing import TYPE_CHECKING
 
 from dicomnode.errors import ConfigError
 from dicomnode.model import PeerTls
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL"  # for TLS 1.2; those of 1.3 are all good
 
@@ -77,6 +78,9 @@ def fingerprint(certificate: bytes) -> str:
 
 def names(certificate: bytes) -> frozenset[str]:
     """Host names and addresses that a certificate (DER) is for, in lower case; its common name where it has none."""
+    from cryptography import x509  # here, for most nodes never read a certificate
+    from cryptography.x509.oid import NameOID
+
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         alternative = _alternative_names(parsed)
@@ -88,11 +92,12 @@ def names(certificate: bytes) -> frozenset[str]:
 
 
 def _alternative_names(certificate: x509.Certificate) -> frozenset[str]:
+    from cryptography import x509
+
     try:
-        found = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return frozenset()
-    assert isinstance(found, x509.SubjectAlternativeName)
     hosts = found.get_values_for_type(x509.DNSName)
     addresses = found.get_values_for_type(x509.IPAddress)
     return frozenset(str(name).lower() for name in (*hosts, *addresses))

@@ -16,7 +16,6 @@ from dicomnode.model import StudyState
 from dicomnode.observe.view import View
 from dicomnode.tally import BOUNDS, Timing
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNFINISHED = (
     StudyState.RECEIVING,
     StudyState.COMPLETE,
@@ -30,6 +29,8 @@ UNFINISHED = (
 
 class Numbers(Collector):
     """What the view shows, as metric families; `publishing` says whether the MQTT broker is there, None without one."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self, view: View, publishing: Callable[[], bool | None]) -> None:
         self._view = view

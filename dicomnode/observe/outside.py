@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import structlog
 
 from dicomnode.config import Settings
 from dicomnode.errors import CannotListen
 from dicomnode.observe import web
-from dicomnode.observe.metrics import CONTENT_TYPE, Numbers
-from dicomnode.observe.mqtt import Publisher
 from dicomnode.observe.notify import notify, ping_watchdog
 from dicomnode.observe.view import View
+
+if TYPE_CHECKING:  # both bring libraries, which only those who configure them pay for
+    from dicomnode.observe.metrics import Numbers
+    from dicomnode.observe.mqtt import Publisher
 
 log = structlog.get_logger()
 
@@ -29,10 +32,19 @@ class Outside:
         self._view = view
         self._tasks: list[asyncio.Task[None]] = []
         self._web = web.Web({"/metrics": self._metrics, "/healthz": self._healthy, "/readyz": self._ready})
-        settings = view.settings
-        self._publisher = Publisher(settings, view.journal) if settings.mqtt.host else None
+        self._publisher = self._make_publisher() if view.settings.mqtt.host else None
         view.journal.publishing = self._publisher is not None
-        self._numbers = Numbers(view, lambda: self._publisher.connected if self._publisher else None)
+        self._numbers = self._make_numbers() if view.settings.metrics.port is not None else None
+
+    def _make_publisher(self) -> Publisher:
+        from dicomnode.observe.mqtt import Publisher
+
+        return Publisher(self._view.settings, self._view.journal)
+
+    def _make_numbers(self) -> Numbers:
+        from dicomnode.observe.metrics import Numbers
+
+        return Numbers(self._view, lambda: self._publisher.connected if self._publisher else None)
 
     async def start(self) -> None:
         """Take the port of the pages, if any, and begin; raises CannotListen."""
@@ -75,7 +87,8 @@ class Outside:
             await asyncio.sleep(TELL_EVERY)
 
     async def _metrics(self) -> web.Answer:
-        return HTTPStatus.OK, CONTENT_TYPE, await asyncio.to_thread(self._numbers.page)
+        assert self._numbers is not None
+        return HTTPStatus.OK, self._numbers.content_type, await asyncio.to_thread(self._numbers.page)
 
     async def _healthy(self) -> web.Answer:
         return _verdict(self._view.stuck())
