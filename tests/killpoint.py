@@ -152,9 +152,6 @@ def _become(arguments: Sequence[str], log: str, trace: str, last: str, number: i
 
 def _prepare(rules: str) -> None:
     """Import and read everything that a node needs, so that its children have it."""
-    import alembic.command
-    import alembic.config  # noqa: F401
-
     import dicomnode.cli.serve
     import dicomnode.node  # noqa: F401
     from dicomnode.deidentify.rules import load

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from dicomnode import disk
 from dicomnode.errors import CannotKeep, StorageLocked, StoreDamaged
+from dicomnode.store import schema, views
 
 BUSY_SECONDS = 5
 SETTINGS = (
@@ -20,6 +21,11 @@ SETTINGS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA temp_store=MEMORY",
     "PRAGMA journal_size_limit=67108864",
+)
+TABLES = {"journal": schema.journal, "identity": schema.identity}
+REVISION = (
+    "CREATE TABLE alembic_version "
+    "(version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
 )
 
 
@@ -39,7 +45,7 @@ def open_database(path: Path, kind: str, head: str, hint: str, *, create: bool =
     event.listen(engine, "connect", _settle)
     try:
         with engine.connect() as connection:
-            if _revision(connection) != head:
+            if not _make(connection, kind, head) and _revision(connection) != head:
                 _upgrade(connection, kind, path.name)
     except DatabaseError as error:
         engine.dispose()
@@ -92,6 +98,26 @@ def _settle(connection: Any, _record: object) -> None:
     for setting in SETTINGS:
         cursor.execute(setting)
     cursor.close()
+
+
+def _make(connection: Connection, kind: str, head: str) -> bool:
+    """Fill an empty file with the tables as they are now, which spares a new node the migrations; whether it was."""
+    with connection.begin():
+        if _holds_tables(connection):
+            return False
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if _holds_tables(connection):
+            return False
+        TABLES[kind].create_all(connection, checkfirst=False)
+        if kind == "identity":
+            views.create_first(connection)
+        connection.exec_driver_sql(REVISION)
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (head,))
+    return True
+
+
+def _holds_tables(connection: Connection) -> bool:
+    return connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first() is not None
 
 
 def _revision(connection: Connection) -> str | None:

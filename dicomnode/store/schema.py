@@ -1,6 +1,6 @@
 """The tables of both databases. Values in the journal are pseudonymous; those of the identity book identify.
 
-The migrations below `migrations/` bring a database to this shape; `*_HEAD` names the newest.
+A new database is made in this shape; the migrations below `migrations/` bring older ones to it, `*_HEAD` is the newest.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ event = Table(
     Column("document", Text, nullable=False),
     Column("published", Boolean),
     Index("event_by_study", "study_key"),
-    Index("event_waiting", "id", sqlite_where=text("published = 0"), postgresql_where=text("NOT published")),
+    Index("event_waiting", "id", sqlite_where=text("published = 0")),
 )
 
 entry = Table(

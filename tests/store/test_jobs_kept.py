@@ -7,12 +7,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import older
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine
 
-from dicomnode import store
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.jobs import ACTIVE, CANCELLED, ENDED, ENTERING, MOVING, PAUSED, WAITING, Jobs, Line
 
@@ -117,13 +114,7 @@ def test_arrivals(book: IdentityBook) -> None:
 
 def test_requests_of_an_older_book_stay_on_record(tmp_path: Path) -> None:
     path = tmp_path / "identity.db"
-    config = Config()
-    config.set_main_option("script_location", str(Path(store.__file__).parent / "migrations" / "identity"))
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
+    older.make(path, "identity", "0001")
     with sqlite3.connect(path) as connection:
         row = ("trial", "study", "1.2.3", "key", "asked", 5.0)
         connection.execute("INSERT INTO request VALUES (1, ?, ?, ?, ?, ?, ?)", row)

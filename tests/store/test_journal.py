@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import older
 import pytest
 from kept import instance, location, withheld
 
 from dicomnode.errors import CannotKeep, StorageLocked, StoreDamaged
 from dicomnode.model import Delivery, DeliveryState, Event, Fate, Reason, Study, StudyState
-from dicomnode.store import changes
+from dicomnode.store import changes, database
 from dicomnode.store.journal import Journal, Known
 from dicomnode.store.waiting import Waiting
 from dicomnode.studies import Gap, Here
@@ -247,16 +248,28 @@ def test_a_half_finished_migration_is_done_again(tmp_path: Path, monkeypatch: py
     from alembic import op
 
     path = tmp_path / "journal.db"
+    older.make(path, "journal", "0001")
     real = op.create_index
 
-    def fail(name: str, *arguments: Any) -> None:
-        if name == "withheld_by_study":
+    def fail(name: str, *arguments: Any, **options: Any) -> None:
+        if name == "event_waiting":
             raise KeyboardInterrupt
-        real(name, *arguments)
+        real(name, *arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(op, "create_index", fail)
         with pytest.raises(KeyboardInterrupt):
+            Journal.open(path)
+    journal = Journal.open(path)
+    journal.stored(instance(), location()).result()
+    journal.close()
+
+
+def test_half_made_tables_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "journal.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "REVISION", "CREATE TABLE nothing")
+        with pytest.raises(CannotKeep):
             Journal.open(path)
     journal = Journal.open(path)
     journal.stored(instance(), location()).result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData
+from sqlalchemy import Connection, MetaData, create_engine
 
 from dicomnode import store
 from dicomnode.errors import CannotKeep, StorageLocked
-from dicomnode.store import schema
+from dicomnode.store import database, schema
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.store.lock import StorageLock
@@ -30,19 +31,32 @@ KINDS = [
 def test_migrations_make_the_schema(
     tmp_path: Path, kind: str, room: type[Journal | IdentityBook], tables: MetaData, head: str
 ) -> None:
-    opened = room.open(tmp_path / "file.db")
-    with opened._engine.connect() as connection:
+    with create_engine(f"sqlite:///{tmp_path / 'migrated.db'}").connect() as connection:
+        database._upgrade(connection, kind, "migrated.db")
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, tables) == []
         assert context.get_current_revision() == head
+        migrated = _statements(connection)
+    opened = room.open(tmp_path / "new.db")
+    with opened._engine.connect() as connection:
+        assert _statements(connection) == migrated
+        assert MigrationContext.configure(connection).get_current_revision() == head
     opened.close()
     config = Config()
     config.set_main_option("script_location", str(Path(store.__file__).parent / "migrations" / kind))
     assert ScriptDirectory.from_config(config).get_heads() == [head]
 
 
-def test_opening_a_current_journal_loads_no_migrations(tmp_path: Path) -> None:
-    Journal.open(tmp_path / "journal.db").close()
+def _statements(connection: Connection) -> dict[str, str]:
+    """How each table, index and view was made, without spaces and the quotes that a name needs not."""
+    rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master").all()
+    return {name: re.sub(r'[\s"]|IF NOT EXISTS', "", str(statement)) for name, statement in rows}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_new_or_current_journal_loads_no_migrations(tmp_path: Path, there: bool) -> None:
+    if there:
+        Journal.open(tmp_path / "journal.db").close()
     program = (
         "import sys, pathlib; from dicomnode.store.journal import Journal; "
         "Journal.open(pathlib.Path(sys.argv[1])).close(); print('alembic' in sys.modules)"
