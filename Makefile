@@ -3,7 +3,7 @@
 # make test-big instances of 3 GB, and 20 of 150 MB at once; takes 13 GB of disk and some minutes
 # make lint     ruff, mypy, import-linter
 # make install  make .venv with the command dicomnode in it, and nothing else
-# make bench    measure instances per second beside Orthanc and DCMTK
+# make bench    measure instances per second beside Orthanc, DCMTK and a script on pynetdicom; ARGS=--help says how
 # make bench-deidentify   CPU of the engine beside other Python programs; installs them in the cache directory
 # make docs     print docs/conformance.md anew
 # make clean    remove the virtual environment and caches

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from programs import ROOT, machine
+from programs import ROOT, environment, machine
 from synthetic import PERSON, ct, images, jpeg, numbered, small
 
 PACKAGES = {"dicom-anonymizer": "2.1.0", "deid": "0.4.0", "dicognito": "0.19.0"}
 CASES = {"ct": "CT 512x512, 0.53 MB", "small": "MR, 12 KB, header-heavy", "jpeg": "JPEG, 8 KB"}
 MODES = {"file": "file to file", "memory": "bytes to bytes in memory", "call": "data set to data set"}
 RULES = "profile: basic\nsuspicious_pixels: {accept: [SecondaryCaptureImageStorage]}\n"  # the JPEG is one
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "dicomnode", "environments")
 
 
 def prepare(folder: Path, kind: str, count: int) -> Path:
@@ -41,19 +39,6 @@ def prepare(folder: Path, kind: str, count: int) -> Path:
     return files
 
 
-def environment(name: str, version: str) -> Path:
-    """The Python of the program's environment, made when it is missing."""
-    folder = CACHE / f"{name}-{version}-python{sys.version_info.major}.{sys.version_info.minor}"
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print(f"installing {name} {version} into {folder}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", folder], check=True)
-        pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--disable-pip-version-check"]
-        subprocess.run([*pip, f"{name}=={version}"], check=True)
-        (folder / ".ready").touch()
-    return python
-
-
 @dataclass(frozen=True)
 class Program:
     """One running `deidentifiers.py`."""
@@ -64,7 +49,11 @@ class Program:
     @classmethod
     def start(cls, name: str, rules: Path) -> Program:
         """Start it in its environment; ours is this one."""
-        python = Path(sys.executable) if name == "dicomnode" else environment(name, PACKAGES[name])
+        python = (
+            Path(sys.executable)
+            if name == "dicomnode"
+            else environment(f"{name}-{PACKAGES[name]}", f"{name}=={PACKAGES[name]}")
+        )
         line = [python, ROOT / "benchmarks" / "deidentifiers.py", name, rules]
         pipe = subprocess.PIPE
         return cls(name, subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True))

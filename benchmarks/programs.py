@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,9 @@ from peers.orthanc import Orthanc  # noqa: E402
 from peers.process import Program, find, free_port, listens  # noqa: E402
 
 MOST_RECORDS = 1_000_000
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "dicomnode", "environments")
+ANONYMIZER = "dicom-anonymizer==2.1.0"  # the packages of the obvious script
+PYNETDICOM = "pynetdicom==3.0.4"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 ORTHANC_SCRIPT = """
@@ -68,8 +72,15 @@ class Sink(Program):
 
     def arrivals(self) -> list[tuple[float, int]]:
         """(monotonic seconds, data set bytes) of each instance, in order of time."""
+        return sorted((seconds, size) for seconds, size, _ in self._records())
+
+    def distinct(self) -> set[int]:
+        """Hashes of the SOP Instance UIDs that arrived."""
+        return {uid for _, _, uid in self._records()}
+
+    def _records(self) -> Iterator[tuple[float, int, int]]:
         size = min(self.count, MOST_RECORDS)
-        return sorted(struct.iter_unpack("<dQ", self._map[8 : 8 + size * 16]))
+        return struct.iter_unpack("<dQQ", self._map[8 : 8 + size * 24])
 
 
 @dataclass
@@ -83,29 +94,52 @@ class Subject:
     forwards: bool = True
 
     def _family(self) -> list[int]:
-        if self.pid is None:
-            return []
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [self.pid, *(int(child) for child in children)]
+        return [] if self.pid is None else _with_children(self.pid)
 
     def cpu(self) -> float:
         """CPU seconds that the process and its children, ended ones too, have used so far."""
-        ticks = 0
-        for pid in self._family():
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-            ticks += sum(int(field) for field in fields[11:15])
-        return ticks / TICKS
+        return sum(map(_ticks, self._family())) / TICKS
 
     def peak(self) -> float:
         """Peak resident memory in MB (VmHWM), of the process and its living children together."""
         return sum(_peak(pid) for pid in self._family())
 
 
+def _with_children(pid: int) -> list[int]:
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(each for child in found for each in _with_children(int(child)))]
+
+
+def _ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return sum(int(field) for field in fields[11:15])
+
+
 def _peak(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1000
+    with suppress(OSError):  # it may have ended
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1000
     return 0.0
+
+
+def environment(name: str, *packages: str) -> Path:
+    """The Python of an environment of its own in the cache directory, made when it is missing."""
+    python = CACHE / f"{name}-python{sys.version_info.major}.{sys.version_info.minor}" / "bin" / "python"
+    ready = python.parent.parent / ".ready"
+    if not ready.exists():
+        print(f"installing {', '.join(packages)} into {ready.parent}", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", ready.parent], check=True)
+        pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--disable-pip-version-check"]
+        subprocess.run([*pip, *packages], check=True)
+        ready.touch()
+    return python
 
 
 def start_node(folder: Path, sink: Sink, no_delay: bool) -> Subject:
@@ -147,6 +181,16 @@ def start_storescp(folder: Path, sink: Sink, no_delay: bool, tuned: Sequence[str
     return Subject(port, "STORESCP", program.pid, program.stop, forwards=False)
 
 
+def start_obvious(folder: Path, sink: Sink, no_delay: bool) -> Subject:
+    """The obvious script, obvious.py, in an environment of its own; pynetdicom leaves Nagle's algorithm on."""
+    name = "-".join(package.replace("==", "-") for package in (ANONYMIZER, PYNETDICOM))
+    python, port = environment(name, ANONYMIZER, PYNETDICOM), free_port()
+    script = Path(__file__).with_name("obvious.py")
+    program = Program([python, script, str(port), str(sink.port)], folder / "obvious.log")
+    program.wait_ready(lambda: echo(port, called="OBVIOUS").code == 0)
+    return Subject(port, "OBVIOUS", program.pid, program.stop)
+
+
 def start_nothing(folder: Path, sink: Sink, no_delay: bool) -> Subject:
     """The limit of sender, loopback and sink."""
     return Subject(sink.port, "SINK", sink.pid, lambda: None)
@@ -160,6 +204,7 @@ def nagle(no_delay: bool) -> dict[str, str]:
 SUBJECTS: dict[str, Callable[[Path, Sink, bool], Subject]] = {
     "dicomnode": start_node,
     "Orthanc, anonymise and forward": start_orthanc,
+    "pynetdicom with dicom-anonymizer": start_obvious,
     "DCMTK storescp, receive only": start_storescp,
     "DCMTK storescp tuned, receive only": partial(start_storescp, tuned=STORESCP_TUNED),
     "limit: sender into the sink": start_nothing,

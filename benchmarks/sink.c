@@ -3,7 +3,8 @@
  *
  *   sink PORT FILE MOST
  *
- * FILE is a shared mapping: a 64 bit count, then MOST records of {double seconds (CLOCK_MONOTONIC), 64 bit bytes}.
+ * FILE is a shared mapping: a 64 bit count, then MOST records of {double seconds (CLOCK_MONOTONIC), 64 bit bytes,
+ * 64 bit hash of the SOP Instance UID}.
  * PS3.8 section 9.3 (PDUs), PS3.7 section 9.3.1 (C-STORE) and 9.3.5 (C-ECHO). One thread per association.
  */
 #include <arpa/inet.h>
@@ -24,7 +25,7 @@
 #define BUFFER (1 << 21)
 #define MAX_PDU (1 << 18)
 
-struct record { double seconds; uint64_t bytes; };
+struct record { double seconds; uint64_t bytes, uid; };
 struct shared { _Atomic uint64_t count; struct record records[]; };
 
 static struct shared *shared;
@@ -181,12 +182,26 @@ static int respond(struct peer *p, uint8_t context)
     return send_all(p->fd, answer, at);
 }
 
-static void note(uint64_t bytes)
+static uint64_t instance_hash(const struct peer *p)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i + 8 <= p->command_length; i += 8 + little32(p->command + i + 4)) {
+        const uint8_t *at = p->command + i;
+        if (little16(at + 2) != 0x1000) continue;
+        uint32_t length = little32(at + 4);
+        for (uint32_t j = 0; j < length && i + 8 + j < p->command_length && at[8 + j]; j++)
+            hash = (hash ^ at[8 + j]) * 1099511628211u;
+    }
+    return hash;
+}
+
+static void note(const struct peer *p)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     uint64_t at = atomic_fetch_add(&shared->count, 1);
-    if (at < most) shared->records[at] = (struct record){(double)now.tv_sec + (double)now.tv_nsec * 1e-9, bytes};
+    double seconds = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    if (at < most) shared->records[at] = (struct record){seconds, p->bytes, instance_hash(p)};
 }
 
 static int has_data_set(const struct peer *p)
@@ -220,7 +235,7 @@ static int data_pdu(struct peer *p, size_t left)
             if (!discard(p, length)) return 0;
             p->bytes += length;
             if (flags & 2) {
-                note(p->bytes);
+                note(p);
                 if (!respond(p, context)) return 0;
             }
         }

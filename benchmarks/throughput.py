@@ -1,8 +1,11 @@
-"""Instances per second through the node, beside Orthanc and DCMTK storescp in the same run.
+"""Instances per second through the node, beside Orthanc, DCMTK storescp and a script on pynetdicom in the same run.
 
 Every measurement starts its program afresh, lets DCMTK senders push new studies for some seconds, waits until the
 sink has everything, and takes the rate at the sink between the 10th and the 90th percentile of its arrivals.
-The programs take turns, so that a slow minute of the machine hits all of them.
+The programs take turns, so that a slow minute of the machine hits all of them. What was measured is added to
+--results; --write puts all of it into docs/performance.md. The full run:
+
+    make bench ARGS="--rounds 5 --seconds 60 --write"
 """
 
 from __future__ import annotations
@@ -12,203 +15,129 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
-from programs import ROOT, SUBJECTS, Sink, Subject, compile_sink, machine, sync_time
-from senders import KINDS, prepare, start
+import page
+import results as kept
+from kinds import KINDS, prepare
+from measure import STILL, Case, Measured, measure
+from programs import ROOT, SUBJECTS, compile_sink, machine, sync_time
+from senders import SENDERS
 
-DRAIN = 30.0  # seconds that a program gets to forward what it still has
-STILL = 4.0  # seconds without an arrival after which it has forwarded everything
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is sent: the kind of instance, associations at once, whether DCMTK turns Nagle's algorithm off."""
-
-    kind: str
-    associations: int
-    no_delay: bool = True
-
-    def __str__(self) -> str:
-        name = {"ct": "CT 0.53 MB", "small": "small 12 KB"}[self.kind]
-        return f"{name}, {self.associations} association{'s' if self.associations > 1 else ''}" + (
-            "" if self.no_delay else ", DCMTK's default (Nagle on)"
-        )
+NICKNAMES = dict(zip(("dicomnode", "orthanc", "script", "storescp", "tuned", "limit"), SUBJECTS, strict=True))
+SUBJECT_ONLY_FOR_PLAIN = ("script", "tuned", "limit")
+RESULTS = ROOT / "docs" / "performance" / "throughput.json"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One run: instances/s and MB/s at the sink, answers/s, CPU ms per instance, peak MB, seconds of the tail."""
+def cases(options: argparse.Namespace) -> list[Case]:
+    """What is to be measured.
 
-    rate: float
-    megabytes: float
-    answers: float
-    cpu: float
-    peak: float
-    tail: float
-    instances: int
-
-
-def steady(times: Sequence[float]) -> float:
-    """Events per second between the 10th and the 90th percentile of their times."""
-    if len(times) < 20:
-        return 0.0
-    ordered = sorted(times)
-    first, last = len(ordered) // 10, len(ordered) * 9 // 10
-    return (last - first) / max(ordered[last] - ordered[first], 1e-9)
-
-
-def measure(name: str, case: Case, files: Path, seconds: float, sink_program: Path, directory: Path | None) -> Measured:
-    """Run one program once; what it stores lies in `directory`."""
-    folder = Path(tempfile.mkdtemp(prefix="dicomnode-bench-", dir=directory))
-    try:
-        with Sink(sink_program, folder) as sink:
-            subject = SUBJECTS[name](folder, sink, case.no_delay)
-            try:
-                return _load(subject, sink, case, files, seconds, folder)
-            finally:
-                subject.stop()
-    finally:
-        shutil.rmtree(folder)
-
-
-def _load(subject: Subject, sink: Sink, case: Case, files: Path, seconds: float, folder: Path) -> Measured:
-    before = subject.cpu()
-    senders = [
-        start(number, folder, files, subject.port, subject.ae_title, no_delay=case.no_delay)
-        for number in range(case.associations)
+    CT and small instances on every number of associations by storescu, on the first two by dcmsend, on the first with
+    Nagle on by both; multi-frames on every number; compressed ones on the second number.
+    """
+    counts, found = options.associations, []
+    middle = counts[min(1, len(counts) - 1)]
+    for kind in options.kinds:
+        if kind in ("ct", "small"):
+            found += [Case(kind, count) for count in counts]
+            found += [Case(kind, count, "dcmsend") for count in counts[:2]]
+            found += [Case(kind, counts[0], sender, no_delay=False) for sender in SENDERS]
+        elif kind == "multiframe":
+            found += [Case(kind, count) for count in counts]
+        else:
+            found.append(Case(kind, middle))
+    return [
+        case
+        for case in found
+        if case.sender in options.senders and (options.nagle is None or case.no_delay == (options.nagle == "off"))
     ]
-    time.sleep(seconds)
-    for sender in senders:
-        sender.program.kill()
-    stopped = time.monotonic()
-    answers = [answer for sender in senders for answer in sender.answers()]
-    if subject.forwards:
-        _wait_still(sink)
-    return _result(subject, sink, answers, stopped, before)
 
 
-def _wait_still(sink: Sink) -> None:
-    end = time.monotonic() + DRAIN
-    count, changed = sink.count, time.monotonic()
-    while time.monotonic() < end and time.monotonic() - changed < STILL:
-        if sink.count != count:
-            count, changed = sink.count, time.monotonic()
-        time.sleep(0.05)
-
-
-def _result(subject: Subject, sink: Sink, answers: list[float], stopped: float, before: float) -> Measured:
-    arrivals = sink.arrivals()
-    times = [seconds for seconds, _ in arrivals] if subject.forwards else answers
-    mean = sum(size for _, size in arrivals) / len(arrivals) / 1e6 if arrivals else 0.0
-    rate = steady(times)
-    return Measured(
-        rate=rate,
-        megabytes=rate * mean,
-        answers=steady(answers),
-        cpu=1000 * (subject.cpu() - before) / max(1, len(times)),
-        peak=subject.peak(),
-        tail=max(0.0, arrivals[-1][0] - stopped) if arrivals else 0.0,
-        instances=len(times),
-    )
-
-
-def _spread(values: Sequence[float], digits: int = 0) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
-
-
-def rows(case: Case, results: dict[str, list[Measured]]) -> list[str]:
-    """The Markdown table of one case: medians, and in brackets the least and the most."""
-    lines = [
-        f"\n**{case}**\n",
-        "| program | instances/s at the sink | answers/s | CPU ms per instance | peak MB | tail s | instances |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name, runs in results.items():
-        lines.append(
-            f"| {name} | {_spread([run.rate for run in runs])} | {_spread([run.answers for run in runs])} "
-            f"| {_spread([run.cpu for run in runs], 2)} | {max(run.peak for run in runs):.0f} "
-            f"| {_spread([run.tail for run in runs], 1)} | {sum(run.instances for run in runs)} |"
-        )
-    return lines + _ratios(results)
-
-
-def _ratios(results: dict[str, list[Measured]]) -> list[str]:
-    rate = {name: median(run.rate for run in runs) for name, runs in results.items() if runs}
-    ours = rate.get("dicomnode")
-    others = {name: value for name, value in rate.items() if name.startswith(("Orthanc", "DCMTK")) and value}
-    if not ours or not others:
-        return []
-    return ["\ndicomnode is " + ", ".join(f"{ours / value:.2f} × {name}" for name, value in others.items()) + "."]
-
-
-def document(tables: list[str], options: argparse.Namespace) -> str:
-    """The whole page: the machine, how it was measured, the tables."""
-    described = "\n".join(f"- {key}: {value}" for key, value in machine(options.directory).items())
-    return (
-        "# How fast it is\n\nMade by `make bench`; `benchmarks/throughput.py` says how it measures.\n\n"
-        f"{described}\n- {options.rounds} rounds of {options.seconds:g} s each, the programs in turn; medians, "
-        "in brackets the least and the most\n- sender: DCMTK storescu, which makes up a new study every 200 instances; "
-        "everything on one machine, the sink included\n" + "\n".join(tables) + "\n"
-    )
+def programs(case: Case, only: list[str] | None) -> list[str]:
+    """The programs that are measured in a case; those that serve as limits only where nothing else is in play."""
+    plain = case.kind in ("ct", "small") and case.sender == "storescu"
+    chosen = only or [name for name in NICKNAMES if plain or name not in SUBJECT_ONLY_FOR_PLAIN]
+    return [NICKNAMES[name] for name in chosen]
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=15, help="how long the senders push in each run")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one round of 4 s, without the runs with Nagle on")
-    parser.add_argument("--only", action="append", choices=sorted(name.split()[0].strip(":,") for name in SUBJECTS))
-    parser.add_argument("--kinds", nargs="+", choices=sorted(KINDS), default=list(KINDS))
-    parser.add_argument("--associations", nargs="+", type=int, default=[1, 4])
-    parser.add_argument("--no-nagle", action="store_true", help="leave out the runs with DCMTK's default (Nagle on)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=15, help="how long the senders push in each run (default 15)")
+    parser.add_argument("--rounds", type=int, default=3, help="default 3")
+    parser.add_argument("--quick", action="store_true", help="one round of 4 s, CT and small on 1 and 4 associations")
+    parser.add_argument("--only", nargs="+", choices=NICKNAMES, help="programs")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--associations", nargs="+", type=int, default=[1, 4, 16])
+    parser.add_argument("--senders", nargs="+", choices=SENDERS, default=list(SENDERS))
+    parser.add_argument("--nagle", choices=("on", "off"), help="only cases with Nagle's algorithm on, or off")
     parser.add_argument("--directory", type=Path, help="where the programs store; /dev/shm leaves the disk out of it")
-    parser.add_argument("--write", action="store_true", help="write docs/throughput.md")
+    parser.add_argument("--results", type=Path, help="file of what was measured; runs are added to it, cases replaced")
+    parser.add_argument("--write", action="store_true", help=f"write docs/performance.md; --results {RESULTS.name}")
+    parser.add_argument("--list", action="store_true", help="say what would be measured and how long it takes")
     options = parser.parse_args()
     if options.quick:
-        options.seconds, options.rounds, options.no_nagle = 4.0, 1, True
+        options.seconds, options.rounds, options.nagle, options.senders = 4.0, 1, "off", ["storescu"]
+        options.kinds, options.associations = (
+            [k for k in options.kinds if k in ("ct", "small")] or options.kinds,
+            [1, 4],
+        )
+    if options.write and not options.results:
+        options.results = RESULTS
     return options
 
 
 def main() -> int:
-    """Measure, print, and write docs/throughput.md when asked to."""
+    """Measure, print, keep, and write docs/performance.md when asked to."""
     options = _arguments()
+    wanted = cases(options)
+    if options.list:
+        return _tell(wanted, options)
     print(f"# one fdatasync after 64 KiB takes {sync_time(options.directory):.2f} ms here", file=sys.stderr)
-    names = [name for name in SUBJECTS if not options.only or name.split()[0].strip(":,") in options.only]
-    cases = [Case(kind, count) for kind in options.kinds for count in options.associations]
-    if not options.no_nagle:
-        cases += [Case(kind, 1, no_delay=False) for kind in options.kinds]
+    described, found = kept.read(options.results) if options.results else ({}, {})
+    described = machine(options.directory)
     folder = Path(tempfile.mkdtemp(prefix="dicomnode-bench-data-"))
-    tables: list[str] = []
     try:
         sink_program = compile_sink(folder)
-        files = {kind: prepare(folder, kind) for kind in options.kinds}
-        for case in cases:
-            tables += _measure_case(case, names, files[case.kind], options, sink_program)
+        files = {kind: prepare(folder, kind) for kind in dict.fromkeys(case.kind for case in wanted)}
+        for case in wanted:
+            found[case] = _measure_case(case, files[case.kind], options, sink_program)
+            print(f"\n{kept.case_table(case, found[case])}", flush=True)
+            if options.results:
+                options.results.parent.mkdir(exist_ok=True)
+                kept.keep(options.results, described, found)
     finally:
         shutil.rmtree(folder)
     if options.write:
-        (ROOT / "docs" / "throughput.md").write_text(document(tables, options))
+        page.write("throughput", kept.text(described, found), {"throughput": kept.plot(found)})
+    return 0
+
+
+def _tell(wanted: list[Case], options: argparse.Namespace) -> int:
+    runs = 0
+    for case in wanted:
+        names = programs(case, options.only)
+        runs += len(names) * options.rounds
+        print(f"{case}: {', '.join(names)}")
+    hours = runs * (options.seconds + 6) / 3600
+    print(f"{runs} runs, {hours:.1f} hours and more (a program that loses instances is waited for {STILL:g} s)")
     return 0
 
 
 def _measure_case(
-    case: Case, names: list[str], files: Path, options: argparse.Namespace, sink_program: Path
-) -> list[str]:
+    case: Case, files: Path, options: argparse.Namespace, sink_program: Path
+) -> dict[str, list[Measured]]:
+    names = programs(case, options.only)
     results: dict[str, list[Measured]] = {name: [] for name in names}
     for number in range(options.rounds):
         for name in names:
-            run = measure(name, case, files, options.seconds, sink_program, options.directory)
+            began = time.monotonic()
+            run = measure(SUBJECTS[name], case, files, options.seconds, sink_program, options.directory)
             results[name].append(run)
-            print(f"# {case}, round {number + 1}: {name}: {run.rate:.0f}/s at the sink", file=sys.stderr, flush=True)
-    table = rows(case, results)
-    print("\n".join(table), flush=True)
-    return table
+            said = f"{case}, round {number + 1}: {name}: {run.rate:.1f}/s at the sink"
+            failed = f", refused {run.refused}, lost {run.lost}, broken {run.broken}"
+            failed = failed if run.refused or run.lost or run.broken else ""
+            print(f"# {said}{failed} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+    return results
 
 
 if __name__ == "__main__":
