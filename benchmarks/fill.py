@@ -14,6 +14,7 @@ BATCH = 50  # studies that are entered with one statement
 def multiply(storage: Path, instances: int) -> int:
     """Enter copies of what is there until the journal has that many instances; how many it has. The node must not run.
 
+    Once for each directory: copies have the same numbers each time.
     The keys of copies are spread like those of real instances, so the indices grow as they would.
     """
     with sqlite3.connect(storage / "journal.db") as journal:

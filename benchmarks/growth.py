@@ -82,8 +82,10 @@ class Bench:
             (node.storage / "control.sock").unlink(missing_ok=True)
             shutil.move(node.storage, self._past)
             shutil.rmtree(node.folder)
-        print(f"# the journal has {multiply(self._past, instances)} instances", file=sys.stderr, flush=True)
-        return self._past
+        filled = self.folder / f"past{instances}"
+        shutil.copytree(self._past, filled)
+        print(f"# a journal of {multiply(filled, instances)} instances", file=sys.stderr, flush=True)
+        return filled
 
     def _given(self, node: Node, study: int) -> tuple[Any, ...]:
         return replace(KINDS["small"], study=study), self.files, node.port, "DICOMNODE", True
@@ -105,11 +107,7 @@ def _until(condition: Callable[[], bool], seconds: float = 600) -> None:
 def rows(bench: Bench) -> Part:
     """Rates and times to start by rows in the journal; the sizes take turns."""
     counts = [0, *(count for count in (10_000, 100_000, 1_000_000) if count <= bench.options.most_rows)]
-    pasts: dict[int, Path | None] = {0: None}
-    for count in counts[1:]:
-        kept = bench.folder / f"past{count}"
-        shutil.copytree(bench.past(count), kept)
-        pasts[count] = kept
+    pasts = {count: bench.past(count) if count else None for count in counts}
     case = Case("small", 4)
     runs: dict[int, list[Measured]] = {count: [] for count in counts}
     starts: dict[int, list[float]] = {count: [] for count in counts}

@@ -57,8 +57,8 @@ def compile_sink(folder: Path) -> Path:
 class Sink(Program):
     """The receiver at the far end: it discards, and remembers when each instance was complete."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(self, program: Path, folder: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
         self._file = folder / "sink.records"
         super().__init__([program, str(self.port), self._file, str(MOST_RECORDS)], folder / "sink.log")
         self.wait_ready(lambda: listens(self.port))
