@@ -131,7 +131,7 @@ def look(node: Node, began: float, before: Note | None, answers: Answers) -> Not
     took = answers.new()
     minutes = (time.monotonic() - began) / 60
     since, count = (before.minutes, before.instances) if before else (0.0, 0)
-    journal = sum(path.stat().st_size for path in node.storage.glob("journal.db*"))
+    journal = (node.storage / "journal.db").stat().st_size
     return Note(
         minutes,
         answers.good,
