@@ -65,7 +65,7 @@ class Bench:
         """One run."""
         options = self.options
         run = measure(start, case, self.files, options.seconds, self.sink, options.directory)
-        print(f"# {case}: {run.rate:.0f}/s, lost {run.lost}, refused {run.refused}", file=sys.stderr, flush=True)
+        print(f"# {case}: {run.sustained:.0f}/s, lost {run.lost}, refused {run.refused}", file=sys.stderr, flush=True)
         return run
 
     def past(self, instances: int) -> Path:
@@ -121,7 +121,7 @@ def rows(bench: Bench) -> Part:
         [
             [
                 f"{count:,}".replace(",", " "),
-                spread([run.rate for run in runs[count]]),
+                spread([run.sustained for run in runs[count]]),
                 spread([run.cpu for run in runs[count]], 2),
                 spread([run.peak for run in runs[count]]),
                 spread(starts[count], 2),
@@ -129,7 +129,7 @@ def rows(bench: Bench) -> Part:
             for count in counts
         ],
     )
-    line = {"small instances, 4 associations": [(c, median(r.rate for r in runs[c])) for c in counts]}
+    line = {"small instances, 4 associations": [(c, median(r.sustained for r in runs[c])) for c in counts]}
     started = {"until it listens": [(c, median(starts[c])) for c in counts]}
     return table, {
         "growth-rows": _plot("Rate by instances in the journal", line, "instances in the journal", True),
@@ -218,19 +218,18 @@ def associations(bench: Bench) -> Part:
         for count in counts:
             runs[count].append(bench.rate(Case("small", count), bench.starter()))
     table = page.table(
-        ["associations", "instances/s", "answers/s", "CPU ms", "peak MB"],
+        ["associations", "instances/s", "CPU ms", "peak MB"],
         [
             [
                 f"{count}",
-                spread([run.rate for run in runs[count]]),
-                spread([run.answers for run in runs[count]]),
+                spread([run.sustained for run in runs[count]]),
                 spread([run.cpu for run in runs[count]], 2),
                 spread([run.peak for run in runs[count]]),
             ]
             for count in counts
         ],
     )
-    line = {"small instances": [(count, median(run.rate for run in runs[count])) for count in counts]}
+    line = {"small instances": [(count, median(run.sustained for run in runs[count])) for count in counts]}
     return table, {"growth-associations": _plot("Rate by associations", line, "associations", False)}
 
 

@@ -60,6 +60,11 @@ class Measured:
     broken: int
     seconds: float
 
+    @property
+    def sustained(self) -> float:
+        """What goes through: studies that were held back and are sent all at once at the end do not make it more."""
+        return min(self.rate, self.answers)
+
     def json(self) -> dict[str, float]:
         """Its numbers, rounded."""
         return {name: round(value, 4) for name, value in asdict(self).items()}

@@ -76,7 +76,7 @@ def case_table(case: Case, programs: Mapping[str, Sequence[Measured]]) -> str:
 
 
 def _ratios(programs: Mapping[str, Sequence[Measured]]) -> Iterator[str]:
-    rate = {name: median(run.rate for run in runs) for name, runs in programs.items()}
+    rate = {name: median(run.sustained for run in runs) for name, runs in programs.items()}
     ours = rate.pop("dicomnode", 0)
     others = {name: value for name, value in rate.items() if value and not name.startswith("limit")}
     if ours and others:
@@ -94,7 +94,7 @@ def text(machine: Mapping[str, str], results: Results) -> str:
         "round; medians, in brackets the least and the most"
     )
     tables = [case_table(case, programs) for case, programs in results.items()]
-    plots = image("throughput", "instances per second at the sink")
+    plots = image("throughput", "instances per second, answered and delivered")
     return "\n\n".join(["\n".join(said), plots, *tables])
 
 
@@ -108,8 +108,8 @@ def plot(results: Results) -> str:
         str(case): {
             name: (median(rates), min(rates), max(rates))
             for name, runs in programs.items()
-            if (rates := [run.rate for run in runs])
+            if (rates := [run.sustained for run in runs])
         }
         for case, programs in results.items()
     }
-    return bars("Instances per second at the sink (receivers only: answers per second)", shown)
+    return bars("Instances per second, answered and delivered (storescp: answered)", shown)

@@ -20,33 +20,17 @@ from pathlib import Path
 from statistics import median
 
 import page
-from programs import ROOT  # also puts the tests' modules within reach
+from rooms import ORIGIN, Rooms, associated, message_of
 from synthetic import ct, images, numbered, small
 
 from dicomnode import disk, keep
-from dicomnode.deidentify import Deidentifier, gate, load
-from dicomnode.keys import ProjectKeys
-from dicomnode.model import Buffer, Origin, Received
-from dicomnode.outbox import Outbox
-from dicomnode.store.identity import IdentityBook
-from dicomnode.store.journal import Journal
-from dicomnode.studies import Verify
-from dicomnode.upper_layer import (
-    AnsweredContext,
-    AssociateAccept,
-    AssociateRequest,
-    Connection,
-    DataSet,
-    ProposedContext,
-    Role,
-    store_request,
-)
+from dicomnode.deidentify import gate
+from dicomnode.model import Buffer, Received
+from dicomnode.upper_layer import DataSet, store_request
 from dicomnode.ways import Way
 
 KINDS = {"CT 0.53 MB": ct, "small 12 KB": small}
-ORIGIN = Origin("default", "staging", "STAGING", "DICOMNODE", "127.0.0.1", 1)
 CHUNK = 256 << 10
-PDU = 128 << 10  # what DCMTK sends at most
 GATE_BOUND = 0.4  # ms of CPU for a CT instance
 STAGES = {
     "socket": "receive: the kernel's part (recv_into)",
@@ -131,52 +115,11 @@ class GateTime:
             gate.Gate.check = original  # type: ignore[method-assign]
 
 
-class Rooms:
-    """The rooms of a node on a directory of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.keys = ProjectKeys.derive(bytes(32))
-        self.plan = load(ROOT / "rules" / "basic.yaml")
-        self.outbox = Outbox(folder / "outbox", {"default": self.keys})
-        self.book = IdentityBook.open(folder / "identity.db")
-        self.journal = Journal.open(folder / "journal.db", self.book)
-        self.leases = keep.Leases(self.outbox, {1})
-
-    def way(self) -> Way:
-        """The project, with an engine that has seen no series yet."""
-        engine = Deidentifier(self.plan, self.keys)
-        return Way(
-            project="default",
-            ae_title="DICOMNODE",
-            keys=self.keys,
-            deidentifier=engine,
-            rules_digest="0" * 32,
-            source=None,
-            destinations=("research",),
-            quiet=1.0,
-            verify=Verify.QUIET,
-            patience=1.0,
-            incomplete_go=False,
-            asked=frozenset(),
-        )
-
-    def close(self) -> None:
-        """Commit and close."""
-        self.leases.give_back(1)
-        self.journal.close()
-        self.book.close()
-        self.outbox.close()
-
-
 class Wire:
     """An association between a sender and the node over a TCP connection of this process with itself."""
 
     def __init__(self, sop_class: str, syntax: str) -> None:
-        self.calling, self.called = Connection(Role.REQUESTOR, PDU), Connection(Role.ACCEPTOR, PDU)
-        self.calling.request(AssociateRequest("DICOMNODE", "STAGING", (ProposedContext(1, sop_class, (syntax,)),), PDU))
-        assert isinstance(self._pass(self.calling, self.called), AssociateRequest)
-        self.called.accept(AssociateAccept("DICOMNODE", "STAGING", (AnsweredContext(1, 0, syntax),), PDU))
-        assert isinstance(self._pass(self.called, self.calling), AssociateAccept)
+        self.calling, self.called = associated(sop_class, syntax)
         with socket.create_server(("127.0.0.1", 0)) as server:
             self.near = socket.create_connection(server.getsockname())
             self.far = server.accept()[0]
@@ -186,13 +129,6 @@ class Wire:
         """Close both ends."""
         self.near.close()
         self.far.close()
-
-    @staticmethod
-    def _pass(giver: Connection, taker: Connection) -> object:
-        taker.receive(memoryview(b"".join(bytes(part) for part in giver.output())))
-        event = taker.next_event()
-        assert taker.next_event() is None
-        return event
 
     def receive(self, message: bytes, clock: Clock) -> bytearray:
         """The data set of a message, received as the node does, while another thread sends it."""
@@ -242,12 +178,6 @@ def send_all(connection: socket.socket, parts: list[Buffer]) -> None:
             parts[0] = memoryview(parts[0])[count:]
 
 
-def message_of(wire: Wire, sop_class: str, sop_uid: str, data_set: bytes) -> bytes:
-    """A C-STORE request as it comes over the network."""
-    batches = wire.calling.send(1, store_request(1, sop_class, sop_uid), [data_set])
-    return b"".join(bytes(buffer) for batch in batches for buffer in batch)
-
-
 def passes(kind: str, count: int, folder: Path) -> tuple[Clock, float, float]:
     """All stages for `count` instances of a series; and the gate's ms for the first one, and for a new series each."""
     files = list(numbered(KINDS[kind](), count))
@@ -258,7 +188,7 @@ def passes(kind: str, count: int, folder: Path) -> tuple[Clock, float, float]:
     try:
         for number, file in enumerate(files):
             uid = str(images.header(file).SOPInstanceUID)
-            data = wire.receive(message_of(wire, sop_class, uid, images.split(file)[1]), clock)
+            data = wire.receive(message_of(wire.calling, sop_class, uid, images.split(file)[1]), clock)
             done.append(one(rooms, way, Received(ORIGIN, sop_class, uid, syntax, float(number)), data, clock))
         with clock.stage("journal", count, all_threads=True):
             for kept in done:
