@@ -22,31 +22,42 @@ import sys
 import tempfile
 from pathlib import Path
 
-COUNTS = (20, 60)
+COUNTS = (15, 35)
 TOLERANCE = 1.05
 KINDS = ("ct", "small")
 RECORDED = Path(__file__).with_name("instructions.json")
 
 
-def go(kind: str, count: int) -> None:
-    """The way of `count` instances, in this process."""
-    from rooms import ORIGIN, Rooms, associated, message_of
+def prepare(kind: str, folder: Path) -> None:
+    """Write the instances of a series as C-STORE requests, and what they are: what counts has nothing of this to do."""
+    import programs  # noqa: F401 - puts the tests' modules within reach
+    from rooms import associated, message_of
     from synthetic import ct, images, numbered, small
+
+    files = list(numbered({"ct": ct, "small": small}[kind](), COUNTS[1]))
+    syntax, sop_class = images.split(files[0])[0], str(images.header(files[0]).SOPClassUID)
+    calling, _ = associated(sop_class, syntax)
+    uids = [str(images.header(file).SOPInstanceUID) for file in files]
+    (folder / "about.json").write_text(json.dumps([sop_class, syntax, uids]))
+    for number, (uid, file) in enumerate(zip(uids, files, strict=True)):
+        (folder / f"{number}.message").write_bytes(message_of(calling, sop_class, uid, images.split(file)[1]))
+
+
+def go(folder: Path, count: int) -> None:
+    """The way of the first `count` instances, in this process."""
+    from rooms import ORIGIN, Rooms, associated
 
     from dicomnode import keep
     from dicomnode.model import Received
     from dicomnode.upper_layer import DataSet
 
-    files = list(numbered({"ct": ct, "small": small}[kind](), max(COUNTS)))
-    syntax, sop_class = images.split(files[0])[0], str(images.header(files[0]).SOPClassUID)
-    uids = [str(images.header(file).SOPInstanceUID) for file in files]
-    data_sets = [images.split(file)[1] for file in files]
-    calling, called = associated(sop_class, syntax)
-    with tempfile.TemporaryDirectory() as folder:
-        rooms = Rooms(Path(folder))
+    sop_class, syntax, uids = json.loads((folder / "about.json").read_text())
+    _, called = associated(sop_class, syntax)
+    with tempfile.TemporaryDirectory() as storage:
+        rooms = Rooms(Path(storage))
         way = rooms.way()
-        for uid, data_set in zip(uids[:count], data_sets, strict=False):
-            called.receive(memoryview(message_of(calling, sop_class, uid, data_set)))
+        for number, uid in enumerate(uids[:count]):
+            called.receive(memoryview((folder / f"{number}.message").read_bytes()))
             data = bytearray()
             while (event := called.next_event()) is not None:
                 if isinstance(event, DataSet):
@@ -69,10 +80,10 @@ def counter() -> list[str]:
     raise FileNotFoundError("neither perf counts here nor is there valgrind: apt-get install valgrind")
 
 
-def counted(line: list[str], kind: str, count: int) -> int:
+def counted(line: list[str], folder: Path, count: int) -> int:
     """The instructions of a whole process that takes `count` instances."""
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONMALLOC": "pymalloc"}
-    command = [*line, sys.executable, __file__, "--go", kind, str(count)]
+    command = [*line, sys.executable, __file__, "--go", folder, str(count)]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     found = re.search(r"^(\d+),|Collected : (\d+)", result.stderr, re.MULTILINE)
     if found is None:
@@ -82,7 +93,9 @@ def counted(line: list[str], kind: str, count: int) -> int:
 
 def per_instance(line: list[str], kind: str) -> int:
     """What one more instance costs."""
-    few, many = (counted(line, kind, count) for count in COUNTS)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(kind, Path(folder))
+        few, many = (counted(line, Path(folder), count) for count in COUNTS)
     return (many - few) // (COUNTS[1] - COUNTS[0])
 
 
@@ -95,10 +108,10 @@ def main() -> int:
     """Count, compare, record when asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="record what was counted as what may be")
-    parser.add_argument("--go", nargs=2, metavar=("KIND", "COUNT"), help=argparse.SUPPRESS)
+    parser.add_argument("--go", nargs=2, metavar=("FOLDER", "COUNT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.go:
-        go(options.go[0], int(options.go[1]))
+        go(Path(options.go[0]), int(options.go[1]))
         return 0
     line = counter()
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}

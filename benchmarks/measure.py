@@ -18,6 +18,7 @@ from programs import Sink, Subject
 
 DRAIN = 120.0  # seconds that a program gets to forward what it still has
 STILL = 12.0  # seconds without an arrival after which it forwards nothing more
+LOOK = 0.1  # seconds between two looks at the sink
 LEAST_FREE = 4e9  # bytes of disk below which a measurement ends early
 IDLE = 0.4  # seconds without CPU after which a program has started
 
@@ -159,12 +160,14 @@ def _load(subject: Subject, sink: Sink, case: Case, files: Path, seconds: float,
 
 
 def _wait_delivered(sink: Sink, expected: int) -> None:
-    end = time.monotonic() + DRAIN
-    count, changed = sink.count, time.monotonic()
-    while time.monotonic() < end and time.monotonic() - changed < STILL and len(sink.distinct()) < expected:
-        if sink.count != count:
-            count, changed = sink.count, time.monotonic()
-        time.sleep(0.1)
+    """Looks are counted, not seconds: a machine that was paused meanwhile has lost nothing."""
+    count, still = sink.count, 0
+    for _ in range(int(DRAIN / LOOK)):
+        still = 0 if sink.count != count else still + 1
+        count = sink.count
+        if still * LOOK > STILL or len(sink.distinct()) >= expected:
+            break
+        time.sleep(LOOK)
     time.sleep(0.3)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from programs import ROOT
-
 from dicomnode import keep
 from dicomnode.deidentify import Deidentifier, load
 from dicomnode.keys import ProjectKeys
@@ -25,6 +23,7 @@ from dicomnode.upper_layer import (
 )
 from dicomnode.ways import Way
 
+ROOT = Path(__file__).resolve().parents[1]
 ORIGIN = Origin("default", "staging", "STAGING", "DICOMNODE", "127.0.0.1", 1)
 PDU = 128 << 10  # what DCMTK sends at most
 
