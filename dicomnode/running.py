@@ -57,6 +57,7 @@ async def _run(
             renew()
         notify("READY=1\nSTATUS=listening")
         if work is None:
+            memory.running()
             await node.run()
         else:
             code = await _run_beside(node, work)

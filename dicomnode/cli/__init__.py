@@ -40,6 +40,8 @@ class Commands(click.Group):
         """The command of that name, from the module of that name."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "serve":
+            memory.starting()
         for package in UNUSED.get(cmd_name, ()):
             memory.do_without(package)
         module = import_module(f"dicomnode.cli.{cmd_name}")

@@ -23,7 +23,8 @@ from dicomnode.store.rows import Insert
 from dicomnode.store.writer import Operation, Writer
 
 HINT = "restore it from the site's backup"
-MOST_REMEMBERED = 50_000
+MOST_REMEMBERED = 4096
+ONCE = frozenset([JUDGED, "SOPInstanceUID"])  # one for each instance: not worth remembering
 WHOLE = 1  # the file's user_version once the outbox has been read into it
 
 _entries = Insert(
@@ -87,7 +88,7 @@ class IdentityBook:
             for entry in entries:
                 place = (project, entry.attribute, entry.cleaned)
                 if self._remembered.get(place) != entry.original:
-                    if entry.attribute != JUDGED:  # long, and one for each instance
+                    if entry.attribute not in ONCE:
                         self._remember(place, entry.original)
                     self._waiting.setdefault(place, entry.original)
                     if entry.attribute not in self._shown and entry.attribute != JUDGED:

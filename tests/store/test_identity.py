@@ -71,6 +71,14 @@ def test_an_entry_is_written_once(book: IdentityBook, monkeypatch: pytest.Monkey
     assert len(_found(book, "anon1")) == 1
 
 
+def test_what_comes_once_is_not_remembered(book: IdentityBook) -> None:
+    for number in range(100):
+        book.put("trial", [JANE, STUDY, IdentityEntry("SOPInstanceUID", f"1.2.{number}", f"2.25.{number}")], "studya")
+    book.flush().result()
+    assert len(book._remembered) == 2
+    assert _found(book, "2.25.99") == [("trial", IdentityEntry("SOPInstanceUID", "1.2.99", "2.25.99"))]
+
+
 def test_the_book_answers_plain_sql(tmp_path: Path, book: IdentityBook) -> None:
     book.put("trial", [JANE, JOHN, VISIT, STUDY], "studya").result()
     assert (tmp_path / "identity.db").stat().st_mode & 0o777 == 0o600
