@@ -18,6 +18,7 @@ import structlog
 from dicomnode import keep
 from dicomnode.admission import Admission
 from dicomnode.completion import Completion
+from dicomnode.crew import Crew
 from dicomnode.deidentify import Cleaned
 from dicomnode.dimse.scp import InstanceStream, Rejection
 from dicomnode.dimse.status import NOT_AUTHORIZED, OUT_OF_RESOURCES, SUCCESS
@@ -86,7 +87,7 @@ class Intake:
         completion: Completion,
         places: Places,
         room: Places,
-        threads: ThreadPoolExecutor,
+        threads: Crew,
         large_threads: ThreadPoolExecutor,
         space: Space,
     ) -> None:
@@ -193,7 +194,9 @@ class Intake:
         peer = received.origin.peer
         if peer in self._slow or _may_be_long(received, data):
             async with self._long.place():
-                return await self._watched(self.large_threads.submit(self._clean, way, received, data))
+                work = self.large_threads.submit(self._clean, way, received, data)
+                self.arrivals.watch(work)
+                return await asyncio.wrap_future(work)
         begin = time.thread_time()
         try:
             return self._clean(way, received, data)
@@ -349,13 +352,10 @@ class Intake:
         return NOT_AUTHORIZED
 
     async def in_thread(self, work: Callable[..., T], *arguments: object) -> T:
-        """Run blocking work in the storage threads."""
-        return await self._watched(self._threads.submit(work, *arguments))
-
-    async def _watched(self, work: Future[T]) -> T:
-        """Wait for work in a thread; when it hangs that is seen (observe.view), also after nobody waits any more."""
-        self.arrivals.watch(work)
-        return await asyncio.wrap_future(work)
+        """Run blocking work in the storage threads; when it hangs that is seen (observe.view), waited for or not."""
+        job = self._threads.submit(work, *arguments)
+        self.arrivals.watch(job)
+        return await job
 
 
 def _may_be_long(received: Received, data: bytearray) -> bool:

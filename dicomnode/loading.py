@@ -11,7 +11,7 @@ from dicomnode.model import Buffer, Instance, Location
 from dicomnode.outbox import Outbox
 from dicomnode.records import READ_WHOLE
 
-AHEAD = 4 << 20  # bytes of small records that are read at once
+AHEAD = 2 << 20  # bytes of small records that are read at once
 MOST_AHEAD = 64
 
 Row = tuple[Instance, Location]

@@ -23,6 +23,7 @@ from dicomnode.completion import Completion
 from dicomnode.config import Settings
 from dicomnode.config.changes import check_change
 from dicomnode.consent import Consent
+from dicomnode.crew import Crew
 from dicomnode.custody import Custody
 from dicomnode.desk import Desk
 from dicomnode.dimse.apart import apart
@@ -87,8 +88,8 @@ class Node:
         directory = settings.storage.directory
         disk.make_directory(directory)
         self._closing.enter_context(StorageLock(directory))
-        self._threads = ThreadPoolExecutor(STORAGE_THREADS, "storage")
-        self._closing.callback(self._threads.shutdown)
+        self._threads = Crew(STORAGE_THREADS, "storage")
+        self._closing.callback(self._threads.close)
         self._large_threads = ThreadPoolExecutor(settings.node.associations, "large")
         self._closing.callback(self._large_threads.shutdown)
         # The journal's rows keep recovery from reading a record again, so the book commits first, always.
