@@ -115,25 +115,32 @@ class Job(Generic[T]):
 
 
 class Crew:
-    """So many threads that take jobs in order. All but `close` belongs to the event loop in which it was made."""
+    """Up to `size` threads that take jobs in order; no more than there were jobs at once. Belongs to an event loop."""
 
     def __init__(self, size: int, name: str) -> None:
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name}_{number}", daemon=True) for number in range(size)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._size, self._name = size, name
+        self._threads: list[threading.Thread] = []
+        self._busy = 0
 
     def submit(self, work: Callable[..., T], *arguments: object) -> Job[T]:
         """Have work done."""
         job = Job(self._loop, work, arguments)
+        job.add_done_callback(self._ended)
+        self._busy += 1
+        if len(self._threads) < min(self._busy, self._size):
+            thread = threading.Thread(target=self._work, name=f"{self._name}_{len(self._threads)}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
         self._jobs.put(job)
         return job
 
+    def _ended(self, job: Job[Any]) -> None:
+        self._busy -= 1
+
     def close(self) -> None:
-        """Return when all that was submitted is done."""
+        """Return when all that was submitted is done; blocks."""
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:

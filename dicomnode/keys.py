@@ -19,7 +19,15 @@ KEY_BYTES = 32
 
 def keyed_digest(key: bytes, label: str, value: bytes) -> bytes:
     """HMAC-SHA-256 over the type label, a zero byte and the value; 32 bytes."""
-    return hmac.digest(key, label.encode() + b"\0" + value, "sha256")
+    mac = _begun(key, label).copy()
+    mac.update(value)
+    return mac.digest()
+
+
+@lru_cache(maxsize=256)
+def _begun(key: bytes, label: str) -> hmac.HMAC:
+    """To begin anew with each value would take three times as long."""
+    return hmac.new(key, label.encode() + b"\0", "sha256")
 
 
 def base32(digest: bytes) -> str:

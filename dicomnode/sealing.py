@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
@@ -27,7 +27,7 @@ def _cipher(key: bytes, label: str) -> AESGCM:
 
 def seal(key: bytes, label: str, plain: Buffer, associated: Buffer) -> bytes:
     """Seal a short value under the key derived for `label`; `associated` is authenticated with it."""
-    nonce = secrets.token_bytes(NONCE_BYTES)
+    nonce = os.urandom(NONCE_BYTES)
     return nonce + _cipher(key, label).encrypt(nonce, plain, associated)
 
 
