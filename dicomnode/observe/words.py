@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import cache
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -38,27 +38,30 @@ _shapes = re.compile(
 def vocabulary() -> frozenset[str]:
     """Every word in the package's string literals, names of pixel rules and the system's error texts; case counts."""
     root = Path(dicomnode.__file__).parent
-    words: set[str] = set()
+    words = _words_of({rule.name for rule in suspicious.default().rules})
+    words |= _words_of({os.strerror(number) for number in errno.errorcode})
     for file in root.rglob("*.py"):
         if file.relative_to(root).parts[0] not in NOT_OURS:
             code = SourceFileLoader("dicomnode", str(file)).get_code("dicomnode")
-            words.update(word for text in _texts(code) for word in _word.findall(text))
-    for rule in suspicious.default().rules:
-        words.update(_word.findall(rule.name))
-    for number in errno.errorcode:
-        words.update(_word.findall(os.strerror(number)))
+            texts: set[str] = set()
+            _collect(code.co_consts if code else (), texts)
+            words |= _words_of(texts)
     return frozenset(words)
 
 
-def _texts(constant: object) -> Iterator[str]:
-    """Every string among the constants of compiled code. Not by `ast`: two threads that parse can fail (3.11)."""
-    if isinstance(constant, str):
-        yield constant
-    elif isinstance(constant, tuple | frozenset):
-        for each in constant:
-            yield from _texts(each)
-    elif isinstance(constant, CodeType):
-        yield from _texts(constant.co_consts)
+def _words_of(texts: set[str]) -> set[str]:
+    return set(_word.findall("\n".join(texts)))
+
+
+def _collect(constants: Iterable[object], texts: set[str]) -> None:
+    """Add every string among the constants of compiled code. Not by `ast`: two threads that parse can fail (3.11)."""
+    for each in constants:
+        if isinstance(each, str):
+            texts.add(each)
+        elif isinstance(each, CodeType):
+            _collect(each.co_consts, texts)
+        elif isinstance(each, tuple | frozenset):
+            _collect(each, texts)
 
 
 def only_known(sentence: str, names: frozenset[str] = frozenset()) -> str:
