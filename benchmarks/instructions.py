@@ -3,16 +3,16 @@
     python benchmarks/instructions.py [--record]
 
 The way of an instance from the bytes of its message to its durable record (reading PDUs, de-identification, gate,
-digests, record, write and sync) is gone by COUNTS instances of a series, in processes of their own; the difference
-between more and fewer of them, by the difference of their numbers, is what one costs. `perf stat` counts where the
-machine has hardware counters, else valgrind (Debian package valgrind; a minute or two). Rows and commits are left
-out: how many share one is a matter of time. Exit 1 when a count is more than TOLERANCE above the recorded one, which
-holds for one version of Python and one way of counting.
+digests, record, write and sync) is counted by valgrind (Debian package valgrind; it takes a minute), for instances of
+a series that is known. Rows and commits are left out: how many share one is a matter of time. Exit 1 when a count is
+more than TOLERANCE above the recorded one, which holds for one version of Python.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import re
@@ -22,9 +22,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-COUNTS = (15, 35)
+KNOWN, COUNTED = 10, 20  # instances before those that count, and these
 TOLERANCE = 1.05
 KINDS = ("ct", "small")
+SWITCH = """
+#include <valgrind/callgrind.h>
+void begin(void) { CALLGRIND_START_INSTRUMENTATION; }
+void end(void) { CALLGRIND_STOP_INSTRUMENTATION; }
+"""
 RECORDED = Path(__file__).with_name("instructions.json")
 
 
@@ -34,7 +39,7 @@ def prepare(kind: str, folder: Path) -> None:
     from rooms import associated, message_of
     from synthetic import ct, images, numbered, small
 
-    files = list(numbered({"ct": ct, "small": small}[kind](), COUNTS[1]))
+    files = list(numbered({"ct": ct, "small": small}[kind](), KNOWN + COUNTED))
     syntax, sop_class = images.split(files[0])[0], str(images.header(files[0]).SOPClassUID)
     calling, _ = associated(sop_class, syntax)
     uids = [str(images.header(file).SOPInstanceUID) for file in files]
@@ -43,85 +48,81 @@ def prepare(kind: str, folder: Path) -> None:
         (folder / f"{number}.message").write_bytes(message_of(calling, sop_class, uid, images.split(file)[1]))
 
 
-def go(folder: Path, count: int) -> None:
-    """The way of the first `count` instances, in this process."""
+def go(folder: Path) -> None:
+    """The way of the instances, in this process."""
     from rooms import ORIGIN, Rooms, associated
 
     from dicomnode import keep
     from dicomnode.model import Received
     from dicomnode.upper_layer import DataSet
 
+    switch = ctypes.CDLL(str(folder / "switch.so"))
     sop_class, syntax, uids = json.loads((folder / "about.json").read_text())
+    messages = [(folder / f"{number}.message").read_bytes() for number in range(len(uids))]
     _, called = associated(sop_class, syntax)
-    with tempfile.TemporaryDirectory() as storage:
-        rooms = Rooms(Path(storage))
-        way = rooms.way()
-        for number, uid in enumerate(uids[:count]):
-            called.receive(memoryview((folder / f"{number}.message").read_bytes()))
-            data = bytearray()
-            while (event := called.next_event()) is not None:
-                if isinstance(event, DataSet):
-                    data += event.data
-            received = Received(ORIGIN, sop_class, uid, syntax, 0.0)
-            cleaned = way.deidentifier.clean(received, data)
-            keep.keep(rooms.leases, 1, keep.record(way, received, cleaned, 0.0))
-        rooms.close()
+    rooms = Rooms(folder / "storage")
+    way = rooms.way()
+    for number, (uid, message) in enumerate(zip(uids, messages, strict=True)):
+        if number == KNOWN:
+            gc.collect()
+            switch.begin()
+        called.receive(memoryview(message))
+        data = bytearray()
+        while (event := called.next_event()) is not None:
+            if isinstance(event, DataSet):
+                data += event.data
+        received = Received(ORIGIN, sop_class, uid, syntax, 0.0)
+        cleaned = way.deidentifier.clean(received, data)
+        keep.keep(rooms.leases, 1, keep.record(way, received, cleaned, 0.0))
+    switch.end()
+    rooms.close()
 
 
-def counter() -> list[str]:
-    """The program that counts: perf where it can, else valgrind. Raises FileNotFoundError."""
-    if perf := shutil.which("perf"):
-        line = [perf, "stat", "-x,", "-e", "instructions:u"]
-        tried = subprocess.run([*line, "true"], capture_output=True, text=True, check=False)
-        if tried.returncode == 0 and re.match(r"\d+,", tried.stderr):
-            return line
-    if valgrind := shutil.which("valgrind"):
-        return [valgrind, "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-    raise FileNotFoundError("neither perf counts here nor is there valgrind: apt-get install valgrind")
+def compile_switch(folder: Path) -> None:
+    """What tells valgrind when to count. Raises FileNotFoundError when a program is missing."""
+    for program, package in (("valgrind", "valgrind"), ("gcc", "gcc libc6-dev")):
+        if shutil.which(program) is None:
+            raise FileNotFoundError(f"{program} is missing: apt-get install {package}")
+    source = folder / "switch.c"
+    source.write_text(SWITCH)
+    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", folder / "switch.so", source], check=True)
 
 
-def counted(line: list[str], folder: Path, count: int) -> int:
-    """The instructions of a whole process that takes `count` instances."""
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONMALLOC": "pymalloc"}
-    command = [*line, sys.executable, __file__, "--go", folder, str(count)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    found = re.search(r"^(\d+),|Collected : (\d+)", result.stderr, re.MULTILINE)
-    if found is None:
-        raise RuntimeError(f"{line[0]} said nothing: {result.stderr[-500:]}")
-    return int(found[1] or found[2])
-
-
-def per_instance(line: list[str], kind: str) -> int:
-    """What one more instance costs."""
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(kind, Path(folder))
-        few, many = (counted(line, Path(folder), count) for count in COUNTS)
-    return (many - few) // (COUNTS[1] - COUNTS[0])
-
-
-def about(line: list[str]) -> str:
-    """What a recorded count holds for."""
-    return f"{Path(line[0]).name}, Python {sys.version_info.major}.{sys.version_info.minor}"
+def per_instance(kind: str) -> int:
+    """What one instance of a kind costs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "storage").mkdir()
+        compile_switch(folder)
+        prepare(kind, folder)
+        line = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder / 'out'}"]
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        command = [*line, sys.executable, __file__, "--go", folder]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    found = re.search(r"Collected : (\d+)", result.stderr)
+    if found is None or result.returncode:
+        raise RuntimeError(f"valgrind failed: {result.stderr[-1000:]}")
+    return int(found[1]) // COUNTED
 
 
 def main() -> int:
     """Count, compare, record when asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="record what was counted as what may be")
-    parser.add_argument("--go", nargs=2, metavar=("FOLDER", "COUNT"), help=argparse.SUPPRESS)
+    parser.add_argument("--go", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.go:
-        go(Path(options.go[0]), int(options.go[1]))
+        go(options.go)
         return 0
-    line = counter()
+    version = f"Python {sys.version_info.major}.{sys.version_info.minor}"
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
-    bounds = recorded.get(about(line), {})
-    found = {kind: per_instance(line, kind) for kind in KINDS}
-    print(f"| {about(line)} | instructions per instance | recorded |\n| --- | ---: | ---: |")
+    bounds = recorded.get(version, {})
+    found = {kind: per_instance(kind) for kind in KINDS}
+    print(f"| {version} | instructions per instance | recorded |\n| --- | ---: | ---: |")
     for kind, count in found.items():
         print(f"| {kind} | {count:,} | {bounds[kind]:,} |" if kind in bounds else f"| {kind} | {count:,} | none |")
     if options.record:
-        RECORDED.write_text(json.dumps(recorded | {about(line): found}, indent=1) + "\n")
+        RECORDED.write_text(json.dumps(recorded | {version: found}, indent=1) + "\n")
         return 0
     worse = [kind for kind, count in found.items() if kind in bounds and count > TOLERANCE * bounds[kind]]
     if worse:

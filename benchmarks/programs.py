@@ -143,8 +143,10 @@ def environment(name: str, *packages: str) -> Path:
 
 
 def start_node(folder: Path, sink: Sink, no_delay: bool) -> Subject:
-    """The node as shipped: rules/basic.yaml, gate, fsync, journal, log; quiet time 1 s."""
-    settings = {"forward": {"associations": 2}} if os.environ.get("DICOMNODE_BENCH_FORWARD") else {}
+    """The node as shipped: rules/basic.yaml, gate, fsync, journal, log, metrics; quiet time 1 s."""
+    settings: dict[str, object] = {"metrics": {"port": free_port()}}
+    if os.environ.get("DICOMNODE_BENCH_FORWARD"):
+        settings["forward"] = {"associations": 2}
     rules = (ROOT / "rules" / "basic.yaml").read_text()
     peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", sink.port)}
     node = Node(folder / "node", peers, quiet="1s", rules=rules, settings=settings).start()
