@@ -116,6 +116,7 @@ def main() -> None:
             bootstrap(venv)
     print(f"installing dicomnode{extra} into {venv}", flush=True)
     run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", f".{extra}"])
+    run([python, "-m", "compileall", "-q", "dicomnode"], False)  # each start would, where the service may not write
 
 
 if __name__ == "__main__":
