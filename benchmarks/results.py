@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
+from kinds import KINDS
 from measure import Case, Measured
 from page import image, table
 from plot import bars
@@ -50,7 +51,7 @@ def spread(values: Sequence[float], digits: int = 0) -> str:
 def _failures(runs: Sequence[Measured]) -> str:
     count = sum(run.instances for run in runs)
     parts = [f"{count}"]
-    for name, said in (("refused", "refused"), ("lost", "not delivered"), ("broken", "associations failed")):
+    for name, said in (("refused", "refused"), ("lost", "not delivered in time"), ("broken", "associations failed")):
         total = sum(getattr(run, name) for run in runs)
         if total:
             parts.append(f"**{total} {said}**")
@@ -83,6 +84,19 @@ def _ratios(programs: Mapping[str, Sequence[Measured]]) -> Iterator[str]:
         yield "\ndicomnode is " + ", ".join(f"{ours / value:.2f} × {name}" for name, value in others.items()) + "."
 
 
+def _order(case: Case) -> tuple[object, ...]:
+    return list(KINDS).index(case.kind), not case.no_delay, case.sender != "storescu", case.associations
+
+
+def groups(results: Results) -> dict[str, Results]:
+    """The results by plot, all in the same order however they were measured: CT, small, multi-frame, compressed."""
+    found: dict[str, Results] = {}
+    for case in sorted(results, key=_order):
+        name = case.kind if case.kind in ("ct", "small", "multiframe") else "compressed"
+        found.setdefault(name, {})[case] = results[case]
+    return found
+
+
 def text(machine: Mapping[str, str], results: Results) -> str:
     """The generated part of the page."""
     runs = [run for programs in results.values() for each in programs.values() for run in each]
@@ -93,23 +107,25 @@ def text(machine: Mapping[str, str], results: Results) -> str:
         f"- rounds: {_range(rounds)}; senders push for {_range(lengths)} s in each; the programs in turn within a "
         "round; medians, in brackets the least and the most"
     )
-    tables = [case_table(case, programs) for case, programs in results.items()]
-    plots = image("throughput", "instances per second, answered and delivered")
-    return "\n\n".join(["\n".join(said), plots, *tables])
+    parts = ["\n".join(said)]
+    for name, group in groups(results).items():
+        parts.append(image(f"throughput-{name}", f"instances per second, {name}"))
+        parts += [case_table(case, programs) for case, programs in group.items()]
+    return "\n\n".join(parts)
 
 
 def _range(values: Sequence[int]) -> str:
     return f"{values[0]} to {values[-1]}" if len(values) > 1 else f"{values[0]}"
 
 
-def plot(results: Results) -> str:
-    """Bars of the rates of all cases."""
-    shown = {
-        str(case): {
-            name: (median(rates), min(rates), max(rates))
-            for name, runs in programs.items()
-            if (rates := [run.sustained for run in runs])
-        }
-        for case, programs in results.items()
-    }
+def plots(results: Results) -> dict[str, str]:
+    """Bars of the sustained rates of all cases, by group."""
+    return {f"throughput-{name}": _plot(group) for name, group in groups(results).items()}
+
+
+def _plot(results: Results) -> str:
+    shown = {}
+    for case, programs in results.items():
+        rates = {name: [run.sustained for run in runs] for name, runs in programs.items()}
+        shown[str(case)] = {name: (median(each), min(each), max(each)) for name, each in rates.items()}
     return bars("Instances per second, answered and delivered (storescp: answered)", shown)

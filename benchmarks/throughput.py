@@ -20,12 +20,11 @@ from pathlib import Path
 import page
 import results as kept
 from kinds import KINDS, prepare
-from measure import STILL, Case, Measured, measure
+from measure import DRAIN, Case, Measured, measure
 from programs import ROOT, SUBJECTS, compile_sink, machine, sync_time
 from senders import SENDERS
 
 NICKNAMES = dict(zip(("dicomnode", "orthanc", "script", "storescp", "tuned", "limit"), SUBJECTS, strict=True))
-SUBJECT_ONLY_FOR_PLAIN = ("script", "tuned", "limit")
 RESULTS = ROOT / "docs" / "performance" / "throughput.json"
 
 
@@ -55,8 +54,10 @@ def cases(options: argparse.Namespace) -> list[Case]:
 
 def programs(case: Case, only: list[str] | None) -> list[str]:
     """The programs that are measured in a case; those that serve as limits only where nothing else is in play."""
-    plain = case.kind in ("ct", "small") and case.sender == "storescu"
-    chosen = only or [name for name in NICKNAMES if plain or name not in SUBJECT_ONLY_FOR_PLAIN]
+    skipped: tuple[str, ...] = ("script", "tuned", "limit")
+    if case.sender == "storescu":
+        skipped = {"ct": (), "small": (), "multiframe": ("script",)}.get(case.kind, skipped)
+    chosen = only or [name for name in NICKNAMES if name not in skipped]
     return [NICKNAMES[name] for name in chosen]
 
 
@@ -108,18 +109,20 @@ def main() -> int:
     finally:
         shutil.rmtree(folder)
     if options.write:
-        page.write("throughput", kept.text(described, found), {"throughput": kept.plot(found)})
+        page.write("throughput", kept.text(described, found), kept.plots(found))
     return 0
 
 
 def _tell(wanted: list[Case], options: argparse.Namespace) -> int:
-    runs = 0
+    runs = slow = 0
     for case in wanted:
         names = programs(case, options.only)
         runs += len(names) * options.rounds
+        slow += (NICKNAMES["orthanc"] in names) * options.rounds
         print(f"{case}: {', '.join(names)}")
-    hours = runs * (options.seconds + 6) / 3600
-    print(f"{runs} runs, {hours:.1f} hours and more (a program that loses instances is waited for {STILL:g} s)")
+    least = runs * (options.seconds + 8) / 3600
+    more = slow * DRAIN / 3600
+    print(f"{runs} runs, {least:.1f} hours, and up to {more:.1f} more for what Orthanc still has to deliver")
     return 0
 
 

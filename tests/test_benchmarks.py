@@ -45,7 +45,7 @@ def test_a_program_that_lost_instances_is_shown_as_such(tmp_path: Path) -> None:
     programs = {"dicomnode": [run(900), run(1000), run(800)], "Orthanc": [run(100, lost=7, answers=50)]}
     text = case_table(case, programs)
     assert "| dicomnode | 900 (800–1000) |" in text
-    assert "**7 not delivered**" in text
+    assert "**7 not delivered in time**" in text
     assert "dicomnode is 18.00 × Orthanc." in text, "what is answered less often than it is delivered counts so often"
     keep(tmp_path / "kept.json", {"processor": "any"}, {case: programs})
     assert read(tmp_path / "kept.json") == ({"processor": "any"}, {case: programs})
