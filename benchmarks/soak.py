@@ -240,7 +240,7 @@ def plots(notes: Sequence[Note]) -> dict[str, str]:
     """Memory and latencies over time."""
 
     def line(value: Callable[[Note], float]) -> list[tuple[float, float]]:
-        return [(round(note.minutes), value(note)) for note in notes]
+        return [(round(note.minutes, 0 if notes[-1].minutes > 10 else 2), value(note)) for note in notes]
 
     of_memory = {"memory MB": line(lambda note: note.memory), "journal.db MB": line(lambda note: note.journal)}
     of_memory |= {"descriptors": line(lambda n: n.descriptors), "threads": line(lambda n: n.threads)}

@@ -78,10 +78,8 @@ def _arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.rounds, options.nagle, options.senders = 4.0, 1, "off", ["storescu"]
-        options.kinds, options.associations = (
-            [k for k in options.kinds if k in ("ct", "small")] or options.kinds,
-            [1, 4],
-        )
+        options.kinds = [kind for kind in options.kinds if kind in ("ct", "small")] or options.kinds
+        options.associations = options.associations[:2]
     if options.write and not options.results:
         options.results = RESULTS
     return options
