@@ -124,17 +124,19 @@ def prepare(folder: Path, kind: str) -> Path:
 
 
 def own_set(source: Path, target: Path, count: int) -> dict[Path, list[tuple[int, int, int]]]:
-    """Copy `count` files that are one study, each with UIDs of its own, and say where its number is to be written.
+    """Copy `count` files that are one study, and say where the number of the study is to be written.
 
-    A place is (offset, digits, base): of every UID the group that names the study, and of the patient ID the digits.
+    Once all were copied the next series begins with the first one again. A place is (offset, digits, base): of every
+    UID the group that names the study, and of the patient ID the digits.
     """
     places = {}
-    for number, file in enumerate(itertools.islice(itertools.cycle(sorted(source.iterdir())), count)):
+    given = sorted(source.iterdir())
+    for number, file in enumerate(itertools.islice(itertools.cycle(given), count)):
         path = target / f"{number:05}.dcm"
         shutil.copyfile(file, path)
         with path.open("r+b") as copy:
             head = copy.read(HEADER)
-            series = b"%d" % (100_000_001 + number)
+            series = b"%d" % (100_000_001 + number // len(given))
             for match in UIDS.finditer(head):
                 if match[2]:
                     copy.seek(match.start(2))

@@ -95,6 +95,7 @@ def test_the_files_of_a_sender_become_another_study_in_place(tmp_path: Path) -> 
         kinds.renumber(places, study)
         headers = [images.header(path.read_bytes()) for path in sorted(own.iterdir())]
         assert len({header.StudyInstanceUID for header in headers}) == 1
+        assert len({header.SeriesInstanceUID for header in headers}) == 2
         assert {header.PatientID for header in headers} == {f"PID-{study:08}"}
         assert all(header.file_meta.MediaStorageSOPInstanceUID == header.SOPInstanceUID for header in headers)
         seen |= {header.SOPInstanceUID for header in headers}
