@@ -86,6 +86,13 @@ def size(path: Path) -> int:
             return 0
 
 
+def free(path: Path) -> int:
+    """How many bytes the file system of this directory has for us."""
+    with _keeping("look at", path.name):
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
+
 def files(folder: Path, suffix: str) -> list[Path]:
     """The files of a directory whose names end so, in order; a missing directory has none."""
     with _keeping("look at", folder.name):

@@ -100,11 +100,12 @@ class Node:
         self._keys: dict[str, ProjectKeys] = {}
         self._ways: dict[str, Way] = {}
         self._keep(*self._make_ways(settings))
-        outbox, quarantine = Outbox(directory / "outbox", self._keys), Quarantine(directory / "quarantine", self._keys)
+        outbox = Outbox(directory / "outbox", self._keys, spare=settings.storage.spare or 0)
+        quarantine = Quarantine(directory / "quarantine", self._keys)
         originals = Originals(directory / FOLDER, self._keys)
         self._storage = Storage(outbox, quarantine, self._journal, self._book, originals)
         self._closing.callback(self._storage.outbox.close)
-        self._space = Space(directory, settings.storage.min_free)
+        self._space = Space(directory, settings.storage.min_free, outbox.drop_spares)
         self._space.look()
         self._connect_rooms()
         await asyncio.to_thread(self._recover)

@@ -24,13 +24,21 @@ from dicomnode.segments import RecordWriter, Segment
 __all__ = ["Outbox", "RecordWriter", "Recovered", "Segment"]
 
 SUFFIX = ".seg"
+SPARE = ".spare"
+MOST_SPARES = 32
+AMPLE = 8  # spares stay where so many times as much is free
 
 
 class Outbox:
     """All segments below one directory: <project>/<study key>/<random name>.seg. Safe for use from several threads."""
 
-    def __init__(self, directory: Path, keys: Mapping[str, ProjectKeys], *, idle: int = 32) -> None:
+    def __init__(self, directory: Path, keys: Mapping[str, ProjectKeys], *, idle: int = 32, spare: int = 0) -> None:
+        """Up to `spare` bytes of deleted segments stay as files without a study: the next ones are written into them.
+
+        What is written over what is there already is synced in half the time: the file system has nothing to allocate.
+        """
         self.directory = directory
+        self._most_spare = spare
         self._keys = keys
         self._most_idle = idle
         self._lock = threading.Lock()
@@ -40,6 +48,7 @@ class Outbox:
         self._free: dict[tuple[str, str], list[Segment]] = {}
         self._open: OrderedDict[str, Segment] = OrderedDict()
         self._made: set[Path] = set()
+        self._spares: dict[str, list[tuple[Path, int]]] = {}  # by project, with their sizes
         self.damaged: dict[str, list[tuple[int, int]]] = {}  # by segment, where recovery misses records
         self._left: dict[str, int] = {}  # sizes of segments whose end recovery could neither read nor cut off
 
@@ -80,7 +89,7 @@ class Outbox:
         with self._making:
             folder = self._study_directory(project, study_key)
             path = folder / (secrets.token_hex(6) + SUFFIX)  # a name never comes back: the journal may know the old one
-            fd = disk.create(path)
+            fd = self._open_new(project, path)
             try:
                 disk.sync_directory(folder)
             except CannotKeep:
@@ -93,6 +102,33 @@ class Outbox:
                 self._own[segment.name] = segment
                 self._leased.add(segment.name)
         return segment
+
+    def _open_new(self, project: str, path: Path) -> int:
+        """The descriptor of a file with a name that never was; its content, if any, is of a former segment."""
+        spares = self._spares.get(project)
+        if not spares:
+            return disk.create(path)
+        disk.rename(spares.pop()[0], path)
+        return disk.reopen(path)
+
+    def _retire(self, project: str, path: Path, segment: Segment | None) -> tuple[Path, int] | None:
+        """Delete a segment's file; where that is worth it, it becomes a spare once its old name is durably gone."""
+        size = disk.size(path) if segment is not None and segment.usable else 0
+        sizes = [each for spares in self._spares.values() for _, each in spares]
+        full = len(sizes) == MOST_SPARES or sum(sizes) + size > self._most_spare
+        if not size or full or disk.free(self.directory) < AMPLE * self._most_spare:
+            disk.unlink(path)
+            return None
+        spare = self.directory / project / (path.stem + SPARE)
+        disk.rename(path, spare)
+        return spare, size
+
+    def drop_spares(self) -> None:
+        """Delete them: their space is needed. Raises CannotKeep."""
+        with self._making:
+            spares, self._spares = self._spares, {}
+            for path, _ in (each for those in spares.values() for each in those):
+                disk.unlink(path)
 
     def _study_directory(self, project: str, study_key: str) -> Path:
         """The study's directory; its name and its parents' names are durable when this returns."""
@@ -117,10 +153,18 @@ class Outbox:
         """
         rows = known if rows is None else rows
         for project, keys in self._keys.items():
+            self._drop_former_spares(project)
             for path in sorted((self.directory / project).glob("*/*" + SUFFIX)):
                 name = path.relative_to(self.directory).as_posix()
                 if name not in self._own:
                     yield from self._recover_segment(path, name, keys, known.get(name, 0), rows.get(name, 0))
+
+    def _drop_former_spares(self, project: str) -> None:
+        with self._making:
+            own = [path for path, _ in self._spares.get(project, ())]
+            for path in disk.files(self.directory / project, SPARE):
+                if path not in own:
+                    disk.unlink(path)
 
     def _recover_segment(self, path: Path, name: str, keys: ProjectKeys, offset: int, extent: int) -> list[Recovered]:
         size = disk.size(path)
@@ -187,24 +231,27 @@ class Outbox:
                 if any(name.startswith(prefix) for name in self._leased):
                     return None
                 if known is not None and any(
-                    disk.size(path) > max(known.get(name, 0), self._left.get(name, 0))
+                    self._end(path, name) > max(known.get(name, 0), self._left.get(name, 0))
                     for path, name in zip(paths, names, strict=True)
                 ):
                     return None
                 for segment in self._free.pop((project, study_key), []):
                     self._open.pop(segment.name, None)
                     segment._close()
-                for name in names:
-                    self._own.pop(name, None)
+                own = [self._own.pop(name, None) for name in names]
             self._made.discard(folder)
-            for path in paths:
-                disk.unlink(path)
+            spares = [self._retire(project, path, segment) for path, segment in zip(paths, own, strict=True)]
             if paths:
                 disk.sync_directory(folder)
             disk.remove_directory(folder)
             if disk.is_directory(folder.parent):
                 disk.sync_directory(folder.parent)
+            self._spares.setdefault(project, []).extend(filter(None, spares))
         return sorted({*names, *(name for name in known or () if name.startswith(prefix))})
+
+    def _end(self, path: Path, name: str) -> int:
+        """Where the records of a segment end; behind that may lie what a former segment left in the file."""
+        return self._own[name].end if name in self._own else disk.size(path)
 
     def close(self) -> None:
         """Close the descriptors of all segments that are not leased."""

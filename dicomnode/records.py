@@ -5,7 +5,8 @@ sealed part and the Part 10 bytes. The description is JSON: the Instance, the di
 and file meta, and where data set and pixel value lie. Trailer (48 bytes): magic, length of the
 record, BLAKE3 digest of header, description and sealed part. The Part 10 bytes are verified through the
 two digests in the description whenever they are read, so a record counts only when every byte of it is
-there.
+there. In the file both magic numbers are the segment's own (`marks`): the file may have been another
+segment's before, whose records are there no more.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any
@@ -81,6 +83,27 @@ class Record:
     parts: Sequence[Buffer]
     shape: Shape
     tail_length: int
+
+
+@lru_cache(maxsize=256)
+def marks(segment: str) -> tuple[bytes, bytes]:
+    """The magic numbers of a segment's headers and trailers. Those of former versions are the same in all."""
+    own = blake3(segment.encode()).digest()[: len(HEADER_MAGIC) - 2]
+    return b"D" + own + HEADER_MAGIC[-1:], b"D" + own + TRAILER_MAGIC[-1:]
+
+
+def marked(parts: Sequence[Buffer], segment: str) -> list[Buffer]:
+    """The parts of a record, from its header to its tail, with the marks of the segment; nothing large is copied."""
+    header, *between, tail = parts
+    first, last = marks(segment)
+    at = len(tail) - TRAILER.size
+    return [b"".join((first, header[len(first) :])), *between, b"".join((tail[:at], last, tail[at + len(last) :]))]
+
+
+def _plain(data: Buffer, at: int, mark: bytes, plain: bytes) -> bytes:
+    """Header or tail with the `plain` magic number where, at `at`, the mark of its segment stands."""
+    end = at + len(plain)
+    return b"".join((data[:at], plain if data[at:end] == mark else data[at:end], data[end:]))
 
 
 def whole(
@@ -152,7 +175,7 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     Raises StoreDamaged for a newer format, KeyFileError when a key is not the right one or
     missing, SealBroken, CannotKeep.
     """
-    header = disk.read(fd, HEADER.size, offset)
+    header = _plain(disk.read(fd, HEADER.size, offset), 0, marks(segment)[0], HEADER_MAGIC)
     if len(header) < HEADER.size:
         return None
     magic, version, _, description_length, sealed_length, _, data_length = HEADER.unpack(header)
@@ -165,7 +188,7 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     if tail_at + tail_length > size:
         return None
     tail = disk.read(fd, tail_length, tail_at)
-    told = _told(header, tail)
+    told = _told(header, tail, segment)
     if told is None:
         return None
     shape = Shape(data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
@@ -177,10 +200,13 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     return Recovered(instance, identity, locate(segment, offset, shape, tail_length))
 
 
-def _told(header: Buffer, tail: Buffer) -> dict[str, Any] | None:
+def _told(header: Buffer, tail: Buffer, segment: str) -> dict[str, Any] | None:
     """The description; None when header and tail are not of one record, or not as they were written."""
-    if len(header) < HEADER.size:
+    if len(header) < HEADER.size or len(tail) < TRAILER.size:
         return None
+    first, last = marks(segment)
+    header = _plain(header, 0, first, HEADER_MAGIC)
+    tail = _plain(tail, len(tail) - TRAILER.size, last, TRAILER_MAGIC)
     magic, _, _, description_length, sealed_length, _, data_length = HEADER.unpack(header)
     if magic != HEADER_MAGIC or len(tail) != description_length + sealed_length + TRAILER.size:
         return None
@@ -228,7 +254,7 @@ def _checked(location: Location, record: memoryview) -> memoryview:
 
 def _expected(location: Location, header: Buffer, rest: Buffer) -> tuple[dict[str, Any], _Digests]:
     """What a record says of its Part 10 bytes, and digests to be filled with these."""
-    told = _told(header, rest)
+    told = _told(header, rest, location.segment)
     shape = told and Shape(location.data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
     if not told or not shape or not shape.fits():
         raise _damaged(location)
@@ -261,7 +287,7 @@ def scan(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Sc
     while seen.end < size:
         record = _read_or_seek(fd, size, seen.end, segment, keys)
         if record is None:
-            seen.torn = _ends_with_trailer(fd, size)
+            seen.torn = _ends_with_trailer(fd, size, segment)
             break
         if record.location.offset > seen.end:
             seen.gaps.append((seen.end, record.location.offset))
@@ -283,7 +309,8 @@ def _read_or_seek(fd: int, size: int, offset: int, segment: str, keys: ProjectKe
 def _seek(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Recovered | None:
     """The first record behind `offset` that counts; what only looks like one is passed over."""
     while chunk := disk.read(fd, READ_BYTES, offset):
-        at = chunk.find(HEADER_MAGIC)
+        places = [chunk.find(magic) for magic in (marks(segment)[0], HEADER_MAGIC)]
+        at = min((place for place in places if place >= 0), default=-1)
         if at < 0:
             if len(chunk) < READ_BYTES:
                 break
@@ -297,8 +324,10 @@ def _seek(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> R
     return None
 
 
-def _ends_with_trailer(fd: int, size: int) -> bool:
-    return size >= TRAILER.size and disk.read(fd, len(TRAILER_MAGIC), size - TRAILER.size) == TRAILER_MAGIC
+def _ends_with_trailer(fd: int, size: int, segment: str) -> bool:
+    if size < TRAILER.size:
+        return False
+    return disk.read(fd, len(TRAILER_MAGIC), size - TRAILER.size) in (TRAILER_MAGIC, marks(segment)[1])
 
 
 def _identity(

@@ -43,7 +43,7 @@ class Segment:
         with self._lock:
             fd = self._writable()
             with self._cut_back_on_error():
-                disk.write(fd, record.parts, self.end)
+                disk.write(fd, records.marked(record.parts, self.name), self.end)
             return self._add(fd, record.shape, record.tail_length)
 
     def begin(self) -> RecordWriter:
@@ -144,7 +144,8 @@ class RecordWriter:
             segment._writer = None
             with segment._cut_back_on_error():
                 front = self._read(0, data_set_offset)
-                header, tail = records.compose(segment._keys, instance, identity, front, shape)
+                composed = records.compose(segment._keys, instance, identity, front, shape)
+                header, tail = records.marked(composed, segment.name)
                 disk.write(self._fd, [tail], self._start + self.length)
                 disk.write(self._fd, [header], segment.end)
             return segment._add(self._fd, shape, len(tail))

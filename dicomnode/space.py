@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -22,9 +23,11 @@ class NoSpace(CannotKeep):
 class Space:
     """Free space of a directory's file system; `look` is called every second or so, `check` for every instance."""
 
-    def __init__(self, directory: Path, least: int) -> None:
+    def __init__(self, directory: Path, least: int, make_room: Callable[[], None] = lambda: None) -> None:
+        """Below the mark `make_room` is called with every look: it deletes what is not needed. Raises CannotKeep."""
         self._directory = directory
         self._least = least
+        self._make_room = make_room
         self.free = 0
         self.low = False
 
@@ -44,6 +47,8 @@ class Space:
             self.low = low
             tell, event = (log.error, "storage-low") if low else (log.warning, "storage-enough")
             tell(event, free=self.free, count=found.f_favail)
+        if low:
+            self._make_room()
 
     def check(self) -> None:
         """Raises NoSpace below the mark."""

@@ -161,8 +161,14 @@ class Recorder:
         self._add(Step("sync", self._of(fd), covers=before))
 
     def _rename(self, original: Callable[..., None], source: Path, target: Path) -> None:
+        """To another directory it is two changes of names, each durable with its own directory."""
         original(source, target)
-        self._add(Step("rename", path=self._place(source), target=self._place(target)))
+        if source.parent == target.parent:
+            self._add(Step("rename", path=self._place(source), target=self._place(target)))
+            return
+        status = target.stat()
+        self._add(Step("link", self._numbered((status.st_dev, status.st_ino)), self._place(target)))
+        self._add(Step("unlink", path=self._place(source)))
 
     def _unlink(self, original: Callable[..., None], path: Path) -> None:
         original(path)
@@ -216,10 +222,10 @@ class _Disk:
         return self.folders.setdefault(place, _Folder())
 
     def _name(self, folder: _Folder, step: Step) -> None:
-        """Make one change of names durable; renames stay within a directory."""
+        """Make one change of names durable."""
         name = Path(step.path).name
         match step.kind:
-            case "create":
+            case "create" | "link":
                 folder.durable[name] = step.file
             case "create_directory":
                 folder.durable[name] = None
@@ -239,7 +245,9 @@ class _Disk:
             for piece in pieces[: choice.randint(0, len(pieces))]:
                 _change(file.durable, piece)
         for place in sorted(self.folders):
-            folder = self.folders[place]
+            folder = self.folders.get(place)
+            if folder is None:  # the change before took it away
+                continue
             for _, step in folder.pending[: choice.randint(0, len(folder.pending))]:
                 self._name(folder, step)
 

@@ -122,12 +122,14 @@ class NodeSettings(Section):
 class StorageSettings(Section):
     """Where everything durable lies. `keep` says whether a study's segments stay after it was delivered everywhere.
 
-    With less than `min_free` bytes free on that file system no instance is taken.
+    With less than `min_free` bytes free on that file system no instance is taken. Up to `spare` bytes of the files of
+    delivered studies stay, without their names, to be written over by the next ones.
     """
 
     directory: FilePath
     keep: Literal["none", "segments"] = "none"
     min_free: Size = 2048 * MIB
+    spare: Size | None = 256 * MIB
 
 
 class QueueSettings(Section):
