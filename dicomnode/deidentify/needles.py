@@ -33,7 +33,7 @@ LEAST_NAME = 3
 LEAST_IDEOGRAPHIC = 2
 LEAST_IDENTIFIER = 5
 LEAST_SQUEEZED = 6
-REMEMBERED = 2048
+REMEMBERED = 1024
 NAME_WORDS = re.compile(r"[\\^=\s,;/()\-_.\0\u3000]+")
 BIRTH_DATE = re.compile(rb"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
 MONTHS = (

@@ -21,7 +21,7 @@ HASH = re.compile(r"\{hash(?::([0-9]{1,2}))?\}")
 PROJECT = "{project}"
 HASH_LENGTH = 52
 LEAST_HASH = 8
-CACHED = 65536
+CACHED = 4096
 PADDING = " \0"
 
 
