@@ -116,13 +116,14 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         return self._hall.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if _QUICKACK is not None and self._socket is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         self._progress += nbytes
         if self._progress >= _PROGRESS and self._wait is _Wait.REST_OF_MESSAGE:
             self._stamp()
         self._connection.receive(self._hall.buffer[:nbytes])
         self._pump()
+        if _QUICKACK is not None and self._socket is not None and not self._connection.between_messages:
+            # More has to come: a sender with Nagle's algorithm waits for this acknowledgement before it sends that.
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def eof_received(self) -> bool:
         return False

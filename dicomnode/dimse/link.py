@@ -115,13 +115,14 @@ class Link(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if _QUICKACK is not None and self._raw is not None:
-            self._raw.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         self.connection.receive(self._buffer[:nbytes])
         while (event := self.connection.next_event()) is not None:
             if type(event) is not DataSet:
                 self._arrived(event)
         self.flush()
+        if _QUICKACK is not None and self._raw is not None and not self.connection.between_messages:
+            # More has to come: a peer with Nagle's algorithm waits for this acknowledgement before it sends that.
+            self._raw.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.connection.transport_closed():
