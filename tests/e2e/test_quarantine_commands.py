@@ -23,10 +23,16 @@ SMALL_WHOLE = {"node": {"whole": "128KiB"}, "queue": {"bytes": "64MiB"}}
 
 
 def _record(node: Node, part10: bytes) -> dict[str, Any]:
-    """The record of this instance, waiting or ended."""
-    listed = json.loads(node.command("quarantine", "list", "--all", "--json").stdout)
-    length = len(images.split(part10)[1])
-    (record,) = [each for each in listed if each["length"] == length]
+    """The record of this instance, waiting or ended; its row is committed behind the answer."""
+    length, found = len(images.split(part10)[1]), []
+
+    def listed() -> bool:
+        every = json.loads(node.command("quarantine", "list", "--all", "--json").stdout)
+        found[:] = [each for each in every if each["length"] == length]
+        return bool(found)
+
+    until(listed, what="the record of a withheld instance")
+    (record,) = found
     return record
 
 
