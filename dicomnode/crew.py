@@ -123,9 +123,12 @@ class Crew:
         self._size, self._name = size, name
         self._threads: list[threading.Thread] = []
         self._busy = 0
+        self._closed = False
 
     def submit(self, work: Callable[..., T], *arguments: object) -> Job[T]:
-        """Have work done."""
+        """Have work done; raises RuntimeError once the crew is closed."""
+        if self._closed:
+            raise RuntimeError("the threads have ended")
         job = Job(self._loop, work, arguments)
         job.add_done_callback(self._ended)
         self._busy += 1
@@ -140,9 +143,9 @@ class Crew:
         self._busy -= 1
 
     def close(self) -> None:
-        """Return when all that was submitted is done; blocks."""
-        for _ in self._threads:
-            self._jobs.put(None)
+        """Return when all that was submitted is done; blocks. It may be called in another thread than the loop's."""
+        self._closed = True
+        self._jobs.put(None)
         for thread in self._threads:
             thread.join()
 
@@ -150,3 +153,4 @@ class Crew:
         while (job := self._jobs.get()) is not None:
             job.run()
             del job
+        self._jobs.put(None)  # for the next thread, also one that began meanwhile

@@ -36,6 +36,7 @@ class Outbox:
         """Up to `spare` bytes of deleted segments stay as files without a study: the next ones are written into them.
 
         What is written over what is there already is synced in half the time: the file system has nothing to allocate.
+        What a leased segment has not yet written over counts; when it is given back, that is cut off.
         """
         self.directory = directory
         self._most_spare = spare
@@ -89,7 +90,7 @@ class Outbox:
         with self._making:
             folder = self._study_directory(project, study_key)
             path = folder / (secrets.token_hex(6) + SUFFIX)  # a name never comes back: the journal may know the old one
-            fd = self._open_new(project, path)
+            fd, left = self._open_new(project, path)
             try:
                 disk.sync_directory(folder)
             except CannotKeep:
@@ -97,37 +98,52 @@ class Outbox:
                 with suppress(CannotKeep):
                     disk.unlink(path)
                 raise
-            segment = Segment(path, f"{project}/{study_key}/{path.name}", project, study_key, self._keys[project], fd)
+            name = f"{project}/{study_key}/{path.name}"
+            segment = Segment(path, name, project, study_key, self._keys[project], fd, left)
             with self._lock:
                 self._own[segment.name] = segment
                 self._leased.add(segment.name)
         return segment
 
-    def _open_new(self, project: str, path: Path) -> int:
-        """The descriptor of a file with a name that never was; its content, if any, is of a former segment."""
+    def _open_new(self, project: str, path: Path) -> tuple[int, int]:
+        """The descriptor of a file with a name that never was, and how many bytes a former segment left in it."""
         spares = self._spares.get(project)
-        if not spares:
-            return disk.create(path)
-        disk.rename(spares.pop()[0], path)
-        return disk.reopen(path)
+        if spares:
+            spare, size = spares.pop()
+            try:
+                return _take_over(spare, path), size
+            except CannotKeep:  # it is no more than a spare
+                _unlink_all([spare])
+        return disk.create(path), 0
 
-    def _retire(self, project: str, path: Path, segment: Segment | None) -> tuple[Path, int] | None:
-        """Delete a segment's file; where that is worth it, it becomes a spare once its old name is durably gone."""
+    def _retire(self, path: Path, name: str, others: Iterable[tuple[Path, int]]) -> list[tuple[Path, int]]:
+        """Delete a segment's file, or where that is worth it make it a spare beside `others`, not to be used yet."""
+        with self._lock:
+            segment = self._own.get(name)
+            left = sum(self._own[each].surplus for each in self._leased)
+        sizes = [size for spares in (others, *self._spares.values()) for _, size in spares]
         size = disk.size(path) if segment is not None and segment.usable else 0
-        sizes = [each for spares in self._spares.values() for _, each in spares]
-        full = len(sizes) == MOST_SPARES or sum(sizes) + size > self._most_spare
-        if not size or full or disk.free(self.directory) < AMPLE * self._most_spare:
-            disk.unlink(path)
-            return None
-        spare = self.directory / project / (path.stem + SPARE)
-        disk.rename(path, spare)
-        return spare, size
+        fits = len(sizes) < MOST_SPARES and sum(sizes) + left + size <= self._most_spare
+        spare = path.parent.parent / (path.stem + SPARE)
+        if size and fits:
+            with suppress(CannotKeep):  # a name in another directory may need space that is not there
+                if disk.free(self.directory) >= AMPLE * self._most_spare:
+                    disk.rename(path, spare)
+                    return [(spare, size)]
+        disk.unlink(path)
+        return []
 
     def drop_spares(self) -> None:
-        """Delete them: their space is needed. Raises CannotKeep."""
+        """Delete them, also those of another run: their space is needed, or nothing is to stay. Raises CannotKeep."""
         with self._making:
-            spares, self._spares = self._spares, {}
-            for path, _ in (each for those in spares.values() for each in those):
+            self._spares = {}
+            self._drop_others()
+
+    def _drop_others(self) -> None:
+        """Delete the spares that are not known: of a run that was killed, or where something failed half-way."""
+        known = {path for spares in self._spares.values() for path, _ in spares}
+        for path in sorted(self.directory.glob("*/*" + SPARE)):
+            if path not in known:
                 disk.unlink(path)
 
     def _study_directory(self, project: str, study_key: str) -> Path:
@@ -152,19 +168,13 @@ class Outbox:
         run and of projects without a key are left alone. Raises KeyFileError, StoreDamaged, CannotKeep.
         """
         rows = known if rows is None else rows
+        with self._making:
+            self._drop_others()
         for project, keys in self._keys.items():
-            self._drop_former_spares(project)
             for path in sorted((self.directory / project).glob("*/*" + SUFFIX)):
                 name = path.relative_to(self.directory).as_posix()
                 if name not in self._own:
                     yield from self._recover_segment(path, name, keys, known.get(name, 0), rows.get(name, 0))
-
-    def _drop_former_spares(self, project: str) -> None:
-        with self._making:
-            own = [path for path, _ in self._spares.get(project, ())]
-            for path in disk.files(self.directory / project, SPARE):
-                if path not in own:
-                    disk.unlink(path)
 
     def _recover_segment(self, path: Path, name: str, keys: ProjectKeys, offset: int, extent: int) -> list[Recovered]:
         size = disk.size(path)
@@ -238,26 +248,57 @@ class Outbox:
                 for segment in self._free.pop((project, study_key), []):
                     self._open.pop(segment.name, None)
                     segment._close()
-                own = [self._own.pop(name, None) for name in names]
             self._made.discard(folder)
-            spares = [self._retire(project, path, segment) for path, segment in zip(paths, own, strict=True)]
+            self._remove(project, folder, paths, names)
+        return sorted({*names, *(name for name in known or () if name.startswith(prefix))})
+
+    def _remove(self, project: str, folder: Path, paths: list[Path], names: list[str]) -> None:
+        """Delete the files and the directory of a study, so that their names never come back."""
+        spares: list[tuple[Path, int]] = []
+        try:
+            for path, name in zip(paths, names, strict=True):
+                spares += self._retire(path, name, spares)
+                with self._lock:
+                    self._own.pop(name, None)
             if paths:
                 disk.sync_directory(folder)
             disk.remove_directory(folder)
             if disk.is_directory(folder.parent):
                 disk.sync_directory(folder.parent)
-            self._spares.setdefault(project, []).extend(filter(None, spares))
-        return sorted({*names, *(name for name in known or () if name.startswith(prefix))})
+        except CannotKeep:
+            _unlink_all(path for path, _ in spares)  # their former names may come back
+            raise
+        self._spares.setdefault(project, []).extend(spares)
 
     def _end(self, path: Path, name: str) -> int:
         """Where the records of a segment end; behind that may lie what a former segment left in the file."""
         return self._own[name].end if name in self._own else disk.size(path)
 
     def close(self) -> None:
-        """Close the descriptors of all segments that are not leased."""
+        """Close the descriptors of all segments that are not leased; there are no spares without a run."""
         with self._lock:
             while self._open:
                 self._open.popitem()[1]._close()
+        with suppress(CannotKeep):  # the next start tries again
+            self.drop_spares()
+
+
+def _take_over(spare: Path, path: Path) -> int:
+    """The descriptor of a spare under its new name; raises CannotKeep, it then has it not."""
+    fd = disk.reopen(spare)
+    try:
+        disk.rename(spare, path)
+    except CannotKeep:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _unlink_all(spares: Iterable[Path]) -> None:
+    """Delete what is of no use; what cannot be deleted goes with the next that are dropped."""
+    for path in spares:
+        with suppress(CannotKeep):
+            disk.unlink(path)
 
 
 def _open_to_read(path: Path, location: Location) -> int:

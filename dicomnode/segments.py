@@ -21,7 +21,10 @@ class Segment:
     Its lock guards the file's end and descriptor even against a lease that has ended without knowing it.
     """
 
-    def __init__(self, path: Path, name: str, project: str, study_key: str, keys: ProjectKeys, fd: int) -> None:
+    def __init__(
+        self, path: Path, name: str, project: str, study_key: str, keys: ProjectKeys, fd: int, left: int = 0
+    ) -> None:
+        """`left` bytes of a former segment are in the file."""
         self.name = name
         self.project = project
         self.study_key = study_key
@@ -29,6 +32,7 @@ class Segment:
         self._path = path
         self._keys = keys
         self._fd: int | None = fd
+        self._left = left
         self._usable = True
         self._lock = threading.Lock()
         self._writer: RecordWriter | None = None
@@ -37,6 +41,11 @@ class Segment:
     def usable(self) -> bool:
         """False after an I/O error that leaves the file in doubt: give it back and lease another."""
         return self._usable
+
+    @property
+    def surplus(self) -> int:
+        """How many bytes behind its end a former segment left in the file."""
+        return max(0, self._left - self.end)
 
     def append(self, record: Record) -> Location:
         """Append one record and sync it; raises CannotKeep, the record then does not exist."""
@@ -88,6 +97,7 @@ class Segment:
             return
         try:
             disk.truncate(self._fd, self.end)
+            self._left = 0
         except CannotKeep:
             self._usable = False
 
@@ -103,8 +113,9 @@ class Segment:
                 self._fd = None
 
     def _drop_writer(self) -> None:
+        """Cut off an unfinished record, and what a former segment left: a study that waits keeps its own alone."""
         with self._lock:
-            if self._writer is not None:
+            if self._writer is not None or self.surplus:
                 self._writer = None
                 self._cut_back()
 

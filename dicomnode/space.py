@@ -24,7 +24,10 @@ class Space:
     """Free space of a directory's file system; `look` is called every second or so, `check` for every instance."""
 
     def __init__(self, directory: Path, least: int, make_room: Callable[[], None] = lambda: None) -> None:
-        """Below the mark `make_room` is called with every look: it deletes what is not needed. Raises CannotKeep."""
+        """`make_room` deletes what is not needed: it is called at each look below the mark, before that counts.
+
+        Raises CannotKeep.
+        """
         self._directory = directory
         self._least = least
         self._make_room = make_room
@@ -34,21 +37,31 @@ class Space:
     def look(self) -> None:
         """Measure, and log when the mark is passed downwards or upwards; raises CannotKeep when it cannot."""
         try:
-            found = os.statvfs(self._directory)
+            if self._is_low(self._measured()):
+                self._make_room()
+        finally:
+            self._judge(self._measured())
+
+    def _measured(self) -> os.statvfs_result:
+        try:
+            return os.statvfs(self._directory)
         except OSError as error:
             raise CannotKeep(
                 f"cannot measure the free space of {self._directory}: {os.strerror(error.errno or 0)}",
                 "look at its disk",
             ) from None
-        self.free = found.f_bavail * found.f_frsize
+
+    def _is_low(self, found: os.statvfs_result) -> bool:
         wanted = self._least + (self._least // MARGIN if self.low else 0)
-        low = self.free < wanted or (found.f_files > 0 and found.f_favail < LEAST_FILES)
+        return found.f_bavail * found.f_frsize < wanted or (found.f_files > 0 and found.f_favail < LEAST_FILES)
+
+    def _judge(self, found: os.statvfs_result) -> None:
+        self.free = found.f_bavail * found.f_frsize
+        low = self._is_low(found)
         if low != self.low:
             self.low = low
             tell, event = (log.error, "storage-low") if low else (log.warning, "storage-enough")
             tell(event, free=self.free, count=found.f_favail)
-        if low:
-            self._make_room()
 
     def check(self) -> None:
         """Raises NoSpace below the mark."""

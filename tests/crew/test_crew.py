@@ -126,6 +126,19 @@ async def test_close_waits_for_what_was_submitted() -> None:
     assert await last == 0
 
 
+async def test_close_ends_while_more_is_submitted() -> None:
+    """Associations may still end while the node closes: a thread that began meanwhile ends too."""
+    crew, held = Crew(4, "test"), Held()
+    crew.submit(held)
+    await begun(held)
+    closing = asyncio.create_task(asyncio.to_thread(crew.close))
+    await asyncio.sleep(0.05)
+    with pytest.raises(RuntimeError, match="ended"):
+        crew.submit(int)
+    held.go.set()
+    await asyncio.wait_for(closing, 5)
+
+
 async def test_an_error_keeps_no_buffer(crew: Crew) -> None:
     """A disk that fails many times must not fill the memory until cycles are collected."""
 

@@ -40,6 +40,33 @@ def test_the_mark_is_told_once_each_way(tmp_path: Path, monkeypatch: pytest.Monk
         space.check()
 
 
+def test_room_is_made_before_anything_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies there to be written over keeps no instance out, and nobody is told of it."""
+    free = [159 * MIB]
+    monkeypatch.setattr(os, "statvfs", lambda _: disk(free[0]))
+
+    def make_room() -> None:
+        free[0] += 5 * MIB
+
+    space = Space(tmp_path, 160 * MIB, make_room)
+    with structlog.testing.capture_logs() as lines:
+        space.look()
+    assert (space.low, space.free, lines) == (False, 164 * MIB, [])
+
+
+def test_the_mark_holds_where_no_room_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: disk(MIB))
+
+    def fail() -> None:
+        raise CannotKeep("cannot delete")
+
+    space = Space(tmp_path, 160 * MIB, fail)
+    with structlog.testing.capture_logs() as lines, pytest.raises(CannotKeep, match="cannot delete"):
+        space.look()
+    assert space.low
+    assert [line["event"] for line in lines] == ["storage-low"]
+
+
 def test_a_file_system_without_inodes_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = Space(tmp_path, MIB)
     for files, all_files, low in ((100, 10**6, True), (0, 0, False), (5000, 10**6, False)):
