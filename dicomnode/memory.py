@@ -11,7 +11,7 @@ import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # malloc.h
 MAPPED = 1 << 20
-KEPT = 8 << 20  # free bytes that stay at a heap's end
+KEPT = 4 << 20  # free bytes that stay at a heap's end
 ARENAS = 2  # heaps; the threads that would have one each run one at a time anyway
 STARTING, RUNNING = (10_000, 20, 20), (2_000, 20, 20)
 """When Python searches for cycles. While it runs not too seldom: the header of a withheld instance waits for that."""
