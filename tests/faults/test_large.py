@@ -48,10 +48,11 @@ def _instance() -> tuple[bytes, Callable[[int], Received]]:
     return data, received
 
 
-async def _cut(work: Awaitable[object]) -> None:
-    """What happens at the deadline of an answer."""
+async def _cut(work: Awaitable[object], begun: threading.Event | None = None) -> None:
+    """What happens at the deadline of an answer, when the disk has `begun` to hang."""
     task = asyncio.ensure_future(work)
     await asyncio.sleep(0.1)
+    assert begun is None or await asyncio.to_thread(begun.wait, 10)
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -164,9 +165,10 @@ async def test_an_association_that_ends_while_the_disk_hangs_keeps_no_segment(
     """Else the study's segments would not be deleted before the next start."""
     node = await machine(research=storescp().port)
     intake, outbox, (data, received) = node.node._intake, node.node._storage.outbox, _instance()
-    back, new = threading.Event(), outbox._new
+    begun, back, new = threading.Event(), threading.Event(), outbox._new
 
     def late(project: str, study_key: str) -> Segment:
+        begun.set()
         back.wait(20)
         return new(project, study_key)
 
@@ -174,10 +176,10 @@ async def test_an_association_that_ends_while_the_disk_hangs_keeps_no_segment(
     intake.opened(received(101).origin)
     if large:
         stream = await intake.stream(received(101))
-        await _cut(stream.write(data))
+        await _cut(stream.write(data), begun)
         await _cut(stream.abandon())
     else:
-        await _cut(intake.store(received(101), bytearray(data)))
+        await _cut(intake.store(received(101), bytearray(data)), begun)
     intake.closed(received(101).origin, "aborted")
     await asyncio.sleep(0.1)
     back.set()
