@@ -227,6 +227,18 @@ class Outbox:
         finally:
             os.close(fd)
 
+    def write_file(self, location: Location, path: Path, *, new: bool = False) -> None:
+        """The Part 10 bytes of a record as a file, over what is there unless `new`; none where they cannot be had.
+
+        The study may be deleted meanwhile and another be in its file. Raises StoreDamaged, CannotKeep, OSError.
+        """
+        with path.open("xb" if new else "wb") as file:
+            try:
+                file.writelines(self.pieces(location))
+            except BaseException:
+                path.unlink()
+                raise
+
     def delete_study(self, project: str, study_key: str, known: Mapping[str, int] | None = None) -> list[str] | None:
         """Delete a study's segments; the names of those that are gone. None, and all stays, while one is leased.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +30,7 @@ from dicomnode.deidentify import acceptance
 from dicomnode.desk import FIND, find_study
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import ProjectKeys, load_key
-from dicomnode.model import Buffer, Delivery, DeliveryState, Study, StudyState
+from dicomnode.model import Delivery, DeliveryState, Study, StudyState
 from dicomnode.observe import log
 from dicomnode.outbox import Outbox
 from dicomnode.store.identity import IdentityBook
@@ -241,18 +241,8 @@ def export(settings: Settings, id_: str, project: str | None, folder: Path) -> i
         path = folder / instance.series_uid / f"{instance.sop_uid}.dcm"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, outbox.pieces(location))
+            outbox.write_file(location, path, new=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise PermanentError(f"{error.filename} is there already", "name a new folder") from None
     click.echo(f"{counted(len(placed), 'instance')} in {folder}")
     return 0
-
-
-def _write(path: Path, pieces: Iterable[Buffer]) -> None:
-    """A new file of these pieces; none where they cannot be had."""
-    with path.open("xb") as file:
-        try:
-            file.writelines(pieces)
-        except BaseException:
-            path.unlink()
-            raise

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dicomnode import disk
 from dicomnode.config import Settings
-from dicomnode.model import Buffer, Reason, Study, StudyState
+from dicomnode.model import Reason, Study, StudyState
 from dicomnode.originals import Originals
 from dicomnode.outbox import Outbox
 from dicomnode.runs import folder as files
@@ -128,17 +128,7 @@ def export(folder: RunFolder, studies: Iterable[Study], journal: Journal, settin
         for instance, location in journal.instances(study.project, study.study_key):
             place = folder.path / files.TO_PRODUCTION / instance.study_uid / instance.series_uid
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(place / f"{instance.sop_uid}.dcm", outbox.pieces(location))
-
-
-def _write(path: Path, pieces: Iterable[Buffer]) -> None:
-    """A file of these pieces; none where they cannot be had: another study may be in the file of a deleted one."""
-    with path.open("wb") as file:
-        try:
-            file.writelines(pieces)
-        except BaseException:
-            path.unlink()
-            raise
+            outbox.write_file(location, place / f"{instance.sop_uid}.dcm")
 
 
 def _hook_failed(study: Study, journal: Journal) -> str:
