@@ -36,9 +36,12 @@ class Space:
 
     def look(self) -> None:
         """Measure, and log when the mark is passed downwards or upwards; raises CannotKeep when it cannot."""
+        found = self._measured()
+        if not self._is_low(found):
+            self._judge(found)
+            return
         try:
-            if self._is_low(self._measured()):
-                self._make_room()
+            self._make_room()
         finally:
             self._judge(self._measured())
 
