@@ -36,17 +36,28 @@ class Loaded:
 
 
 async def loaded(outbox: Outbox, rows: Iterable[Row]) -> AsyncGenerator[Loaded, None]:
-    """The rows in order with what was read of them; one that cannot be read keeps no other."""
-    for batch in _batches(rows):
-        if batch[0][1].data_length > READ_WHOLE:
-            yield Loaded(*batch[0], outbox)
-            continue
-        for each in await asyncio.to_thread(_read, outbox, batch):
-            yield each
+    """The rows in order with what was read of them, the next ones read meanwhile; a bad one keeps no other."""
+    batches = _batches(rows)
+    ahead = _begin(outbox, batches)
+    try:
+        while ahead is not None:
+            found = await ahead
+            ahead = _begin(outbox, batches)
+            found.reverse()
+            while found:
+                yield found.pop()  # and hold it no longer
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+
+
+def _begin(outbox: Outbox, batches: Iterator[list[Row]]) -> asyncio.Task[list[Loaded]] | None:
+    batch = next(batches, None)
+    return asyncio.create_task(asyncio.to_thread(_read, outbox, batch)) if batch else None
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Rows to be read at once; one that is not held is alone."""
+    """Rows to be read at once."""
     batch: list[Row] = []
     size = 0
     for row in rows:
@@ -63,6 +74,9 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _read(outbox: Outbox, rows: list[Row]) -> list[Loaded]:
     found = []
     for instance, location in rows:
+        if location.data_length > READ_WHOLE:
+            found.append(Loaded(instance, location, outbox))
+            continue
         try:
             found.append(Loaded(instance, location, outbox, next(outbox.pieces(location))))
         except (StoreDamaged, CannotKeep) as trouble:

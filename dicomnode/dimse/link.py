@@ -14,6 +14,7 @@ from dicomnode.dimse.apart import apart
 from dicomnode.dimse.tls import why as why_tls
 from dicomnode.errors import PeerUnreachable
 from dicomnode.model import Buffer, Peer
+from dicomnode.prompt import Prompt
 from dicomnode.upper_layer import Abort, Connection, DataSet, Event, Failure, Lost, Release, Role, State
 
 RECEIVE_BUFFER = 64 * 1024
@@ -67,7 +68,7 @@ class Link(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._events: deque[Event] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Prompt[None] | None = None
         self._blocked = False
         self._failure: str | None = None
         self._deadline = 0.0
@@ -123,13 +124,14 @@ class Link(asyncio.BufferedProtocol):
         if _QUICKACK is not None and self._raw is not None and not self.connection.between_messages:
             # More has to come: a peer with Nagle's algorithm waits for this acknowledgement before it sends that.
             self._raw.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        if self._events or self._failure is not None:
+            self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.connection.transport_closed():
             self._fail("closed the connection")
         elif self._failure is None:
             self._failure = "closed the connection"
-        self._wake()
         self._drop_rest()
         if self._out is not None:
             self._out.close()
@@ -137,6 +139,7 @@ class Link(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._wake()
 
     def pause_writing(self) -> None:
         self._blocked = True
@@ -160,11 +163,12 @@ class Link(asyncio.BufferedProtocol):
             self._events.append(event)
             if len(self._events) > _MOST_EVENTS:
                 self._fail("sends what nobody asked for")
-        self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        """Whoever waits goes on before this returns, so it is the last thing that is done."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.come(None)
 
     def _fail(self, why: str) -> None:
         if self._failure is None:
@@ -191,11 +195,12 @@ class Link(asyncio.BufferedProtocol):
         if self._failure is not None:
             self.cut()
             raise self.unreachable()
-        self._waiter = self._loop.create_future()
+        waiter = self._waiter = Prompt[None](self._loop)
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            if self._waiter is waiter:
+                self._waiter = None
 
     # Time.
 
