@@ -116,6 +116,7 @@ class Node:
         self.port = await self._listen()
         await self._outside.start()
         self._control = await control.listen(directory, self.command)
+        self._threads.submit(self._journal.learn)
         told = {"ae_title": settings.node.ae_title, "address": settings.node.bind, "port": self.port}
         log.info("node-listening", **told, **({"tls_port": self.tls_port} if self.tls_port else {}))
 

@@ -6,13 +6,12 @@ those that wait.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -35,7 +34,6 @@ from dicomnode.store.barred import Barred
 from dicomnode.store.changes import (
     INSTANCE,
     LOCATION,
-    OF_INSTANCE,
     OF_WITHHELD,
     WITHHELD,
     instance_row,
@@ -45,28 +43,13 @@ from dicomnode.store.changes import (
 from dicomnode.store.database import open_database, plain
 from dicomnode.store.gaps import Gaps
 from dicomnode.store.identity import IdentityBook
+from dicomnode.store.known import Lookup
 from dicomnode.store.telling import Telling
 from dicomnode.store.waiting import Waiting, delivered, waiting
-from dicomnode.store.writer import Operation, Writer
+from dicomnode.store.writer import Writer
 
 UNREADABLE = "look at its disk; if it is damaged, stop the node and move journal.db away: it is made again"
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
-
-_KNOWN = (
-    "SELECT received_digest, 'stored', study_key FROM instance "
-    "WHERE instance_key = ? AND project = ? AND received_digest <> '' "
-    "UNION ALL "
-    "SELECT received_digest, 'withheld', study_key FROM withheld WHERE instance_key = ? AND project = ?"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of an instance with the same key: keyed digest of what was received, and what became of it."""
-
-    received_digest: str
-    verdict: Literal["stored", "withheld"]
-    study_key: str
 
 
 class Journal(Telling, Gaps, Barred):
@@ -79,12 +62,10 @@ class Journal(Telling, Gaps, Barred):
     def __init__(self, path: Path, book: IdentityBook | None = None, *, create: bool = True) -> None:
         """Open or create it; raises StoreDamaged, StorageLocked, CannotKeep."""
         self._engine = open_database(path, "journal", schema.JOURNAL_HEAD, HINT, create=create)
-        self._stored: dict[tuple[str, str], tuple[Any, ...]] = {}
-        self._withheld: dict[tuple[str, str], tuple[Any, ...]] = {}
-        self._reading = threading.Lock()
-        self._reader = self._engine.raw_connection()
+        self._lookup = Lookup(self._engine)
+        self.known, self.learn = self._lookup.known, self._lookup.learn
         before = book.flush if book else None
-        self._writer = Writer(self._engine, changes.apply, self._committed, "journal", before)
+        self._writer = Writer(self._engine, changes.apply, self._lookup.committed, "journal", before)
 
     @classmethod
     def open(cls, path: Path, book: IdentityBook | None = None, *, create: bool = True) -> Journal:
@@ -96,7 +77,7 @@ class Journal(Telling, Gaps, Barred):
         try:
             self._writer.close()
         finally:
-            self._reader.close()
+            self._lookup.close()
             self._engine.dispose()
 
     @property
@@ -112,13 +93,13 @@ class Journal(Telling, Gaps, Barred):
     def stored(self, instance: Instance, location: Location) -> Future[None]:
         """A clean instance is durable; its study is set up with the first one."""
         row = instance_row(instance) + location_row(location)
-        self._stored[instance.project, instance.instance_key] = row
+        self._lookup.stored(row)
         return self._writer.put(changes.enter_instances, row)
 
     def withheld(self, w: Withheld) -> Future[None]:
         """A sealed original is durable."""
         row = withheld_row(w)
-        self._withheld[w.project, w.instance_key] = row
+        self._lookup.withheld(row)
         facts = {"instance": w.instance_key, "reason": str(w.reason), "where": w.where}
         event = Event("instance-withheld", w.received_at, w.project, w.study_key, facts)
         return self._writer.put(changes.enter_withheld, row, also=self._told(event))
@@ -179,37 +160,6 @@ class Journal(Telling, Gaps, Barred):
     def flush(self) -> Future[None]:
         """Commit all that waits; ends when everything written before is committed."""
         return self._writer.flush()
-
-    def _committed(self, operations: Sequence[Operation]) -> None:
-        for what, row in operations:
-            if what is changes.enter_instances:
-                _drop(self._stored, (row[OF_INSTANCE.project], row[OF_INSTANCE.instance_key]), row)
-            elif what is changes.enter_withheld:
-                _drop(self._withheld, (row[OF_WITHHELD.project], row[OF_WITHHELD.instance_key]), row)
-
-    def known(self, project: str, instance_key: str) -> Known | None:
-        """What was done with an instance of this key, committed or not; a stored one comes first."""
-        waiting = self._stored.get((project, instance_key))
-        if waiting:
-            return Known(waiting[OF_INSTANCE.received_digest], "stored", waiting[OF_INSTANCE.study_key])
-        found = self._find(project, instance_key)
-        if found is None or found.verdict == "withheld":
-            waiting = self._withheld.get((project, instance_key))
-            if waiting:
-                return Known(waiting[OF_WITHHELD.received_digest], "withheld", waiting[OF_WITHHELD.study_key])
-        return found
-
-    def _find(self, project: str, instance_key: str) -> Known | None:
-        if not instance_key:
-            return None
-        try:
-            with self._reading:
-                cursor = self._reader.cursor()
-                row = cursor.execute(_KNOWN, (instance_key, project, instance_key, project)).fetchone()
-                cursor.close()
-        except self._engine.dialect.loaded_dbapi.Error as error:
-            raise CannotKeep(f"the journal cannot be read: {type(error).__name__}", "look at its disk") from None
-        return Known(*row) if row else None
 
     def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
         try:
@@ -317,7 +267,7 @@ class Journal(Telling, Gaps, Barred):
 
     def waiting_copy(self, w: Withheld) -> Withheld | None:
         """Another waiting record of the same original (instance key and digest), committed or not."""
-        queued = self._withheld.get((w.project, w.instance_key))
+        queued = self._lookup.waiting_withheld(w.project, w.instance_key)
         if queued and queued[OF_WITHHELD.received_digest] == w.received_digest:
             return _withheld(queued)
         table = schema.withheld.c
@@ -391,8 +341,3 @@ def _withheld(row: Sequence[Any]) -> Withheld:
 
 def _study(row: Row[Any]) -> Study:
     return Study(**{**row._mapping, "state": StudyState(row.state)})
-
-
-def _drop(waiting: dict[tuple[str, str], tuple[Any, ...]], key: tuple[str, str], row: tuple[Any, ...]) -> None:
-    if waiting.get(key) is row:
-        waiting.pop(key, None)

@@ -16,7 +16,8 @@ from kept import instance, location, withheld
 from dicomnode.errors import CannotKeep, StorageLocked, StoreDamaged
 from dicomnode.model import Delivery, DeliveryState, Event, Fate, Reason, Study, StudyState
 from dicomnode.store import changes, database
-from dicomnode.store.journal import Journal, Known
+from dicomnode.store.journal import Journal
+from dicomnode.store.known import Known
 from dicomnode.store.waiting import Waiting
 from dicomnode.studies import Gap, Here
 
@@ -87,8 +88,8 @@ def test_known_before_and_after_the_commit(journal: Journal, monkeypatch: pytest
         if committed:
             gate.set()
             journal.flush().result()
-            assert not journal._stored
-            assert not journal._withheld
+            assert not journal._lookup._stored
+            assert not journal._lookup._withheld
         assert journal.known("trial", "instance1") == Known("received1", "stored", "studya")
         assert journal.known("trial", "instance2") == Known("withheld2", "withheld", "studya")
         assert journal.known("trial", "instance3") is None
