@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, false, func, or_, select, true
 
 from dicomnode.model import FAILING, Event, Fate, Reason, Withheld
 from dicomnode.store import schema
@@ -44,19 +45,24 @@ def _keeping(*over: Fate) -> tuple[ColumnElement[bool], ...]:
     return failed.fate.not_in(ended), ~accepted.correlate(schema.withheld).exists()
 
 
+@cache
+def _failed(*over: Fate) -> Select[Any]:
+    """The sealed originals of a study that keep others back; put together once, which takes longer than to ask it."""
+    failed = schema.withheld.c
+    of_study = (failed.project == bindparam("project"), failed.study_key == bindparam("study_key"))
+    reasons = failed.reason.in_([str(reason) for reason in FAILING])
+    return select(failed.series_key, failed.reason).distinct().where(*of_study, reasons, *_keeping(*over))
+
+
 class Barred:
     """The part of the journal that knows what is kept back."""
 
-    _all: Callable[[Select[Any]], Sequence[Row[Any]]]
+    _all: Callable[..., Sequence[Row[Any]]]
 
     def _barred_of(self, project: str, study_key: str, *over: Fate) -> ColumnElement[bool]:
         """The same as `barred` for the rows of one study, of which the originals are asked for once; those whose fate
         is in `over` bar nothing."""
-        failed = schema.withheld.c
-        asked = select(failed.series_key, failed.reason).distinct()
-        of_study = (failed.project == project, failed.study_key == study_key)
-        reasons = failed.reason.in_([str(reason) for reason in FAILING])
-        found = [tuple(row) for row in self._all(asked.where(*of_study, reasons, *_keeping(*over)))]
+        found = [tuple(row) for row in self._all(_failed(*over), project=project, study_key=study_key)]
         if any(reason == Reason.STUDY_CONDITIONS for _, reason in found):
             return true()
         return schema.instance.c.series_key.in_([series for series, _ in found]) if found else NONE

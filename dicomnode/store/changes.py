@@ -5,7 +5,9 @@ Entering a row twice changes nothing: after a crash, rows are entered again from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any
@@ -18,7 +20,10 @@ from dicomnode.store.rows import Insert
 from dicomnode.studies import REOPENED, SENT_ONCE
 
 LOST = ""  # stands for the received digest of an instance whose record is gone
-MOST_KEYS = 500
+_FOUND_AGAIN = (
+    "DELETE FROM instance "
+    "WHERE instance_key IN (SELECT value FROM json_each(?)) AND project = ? AND received_digest = ?"
+)
 _FIRST_STATE = str(StudyState.RECEIVING)
 
 Rows = Sequence[tuple[Any, ...]]
@@ -54,7 +59,8 @@ OF_INSTANCE, OF_WITHHELD = Columns.of(INSTANCE), Columns.of(WITHHELD)
 _PATIENT = INSTANCE.index("patient")
 _SEGMENT, _OFFSET, _LENGTH = (len(INSTANCE) + LOCATION.index(name) for name in ("segment", "offset", "length"))
 
-_instances = Insert("instance", INSTANCE + LOCATION, "ON CONFLICT (segment, offset) DO NOTHING")
+_OF_STUDY = ("project", "study_key")
+_instances = Insert("instance", INSTANCE + LOCATION, "ON CONFLICT (segment, offset) DO NOTHING", _OF_STUDY)
 # The same original again: a row that waits stays as it is, one that had its fate waits again.
 _withheld = Insert(
     "withheld",
@@ -62,6 +68,7 @@ _withheld = Insert(
     "ON CONFLICT (project, quarantine) DO UPDATE SET fate = '', fate_at = NULL, "
     + ", ".join(f'"{name}" = excluded."{name}"' for name in WITHHELD if name not in ("project", "quarantine"))
     + " WHERE withheld.fate <> ''",
+    _OF_STUDY,
 )
 _events = Insert("event", ("at", "name", "project", "study_key", "document", "published"), "")
 _segments = Insert(
@@ -121,19 +128,17 @@ def _carry_out(
 
 def enter_instances(connection: Connection, rows: Rows) -> None:
     """Rows of Instance and Location; studies are set up and counted, segments extended."""
-    for group in _by_study(rows, OF_INSTANCE):
-        _found_again(connection, group)
-        new = _instances.into(connection, group)
-        _count(connection, group, OF_INSTANCE, patient=group[0][_PATIENT], stored=new)
+    _found_again(connection, rows)
+    new = Counter(_instances.entered(connection, rows))
+    _count(connection, rows, OF_INSTANCE, lambda key, row: (row[_PATIENT], new[key], 0))
     _segments.into(connection, list({row[_SEGMENT]: row[_OFFSET] + row[_LENGTH] for row in rows}.items()))
 
 
 def enter_withheld(connection: Connection, rows: Rows) -> None:
     """Rows of Withheld; their studies, where known, are set up and counted."""
-    for group in _by_study(rows, OF_WITHHELD):
-        new = _withheld.into(connection, group)
-        if group[0][OF_WITHHELD.study_key]:
-            _count(connection, group, OF_WITHHELD, withheld=new)
+    new = Counter(_withheld.entered(connection, rows))
+    of_studies = [row for row in rows if row[OF_WITHHELD.study_key]]
+    _count(connection, of_studies, OF_WITHHELD, lambda key, row: ("", 0, new[key]))
 
 
 def enter_answers(connection: Connection, rows: Rows) -> None:
@@ -222,13 +227,11 @@ def lose_instances(connection: Connection, rows: Rows) -> None:
 
 def _found_again(connection: Connection, rows: Rows) -> None:
     """Rows of Instance and Location: those that were lost are here again."""
-    for first in range(0, len(rows), MOST_KEYS):
-        keys = [row[OF_INSTANCE.instance_key] for row in rows[first : first + MOST_KEYS]]
-        marks = ", ".join("?" * len(keys))
-        connection.exec_driver_sql(
-            f"DELETE FROM instance WHERE instance_key IN ({marks}) AND project = ? AND received_digest = ?",
-            (*keys, rows[0][OF_INSTANCE.project], LOST),
-        )
+    by_project: dict[str, list[str]] = {}
+    for row in rows:
+        by_project.setdefault(row[OF_INSTANCE.project], []).append(row[OF_INSTANCE.instance_key])
+    for project, keys in by_project.items():
+        connection.exec_driver_sql(_FOUND_AGAIN, (json.dumps(keys), project, LOST))
 
 
 def end_withheld(connection: Connection, rows: Rows) -> None:
@@ -248,20 +251,26 @@ def end_withheld(connection: Connection, rows: Rows) -> None:
 IN_PLACE = (change_study, forget_locations, forget_refusals, forget_taken, end_withheld, note_missing)
 
 
-def _by_study(rows: Rows, columns: Columns) -> Iterable[Rows]:
+def _count(
+    connection: Connection,
+    rows: Rows,
+    columns: Columns,
+    told: Callable[[tuple[str, str], tuple[Any, ...]], tuple[str, int, int]],
+) -> None:
+    """Add to the counters of the studies of these rows, which are set up if they are not there.
+
+    `told` gives a study's patient and how many are stored and withheld more, from its key and its first row.
+    """
     groups: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for row in rows:
         groups.setdefault((row[columns.project], row[columns.study_key]), []).append(row)
-    return groups.values()
-
-
-def _count(
-    connection: Connection, rows: Rows, columns: Columns, *, patient: str = "", stored: int = 0, withheld: int = 0
-) -> None:
-    """Add to the counters of the study of these rows; it is set up if it is not there."""
-    first, times = rows[0], [row[columns.received_at] for row in rows]
-    study = (first[columns.project], first[columns.study_key], first[columns.study_uid], patient, _FIRST_STATE)
-    _studies.into(connection, [(*study, stored, withheld, None, "", False, min(times), max(times), 0)])
+    studies = []
+    for key, group in groups.items():
+        patient, stored, withheld = told(key, group[0])
+        times = [row[columns.received_at] for row in group]
+        counted = (patient, _FIRST_STATE, stored, withheld, None, "", False, min(times), max(times), 0)
+        studies.append((*key, group[0][columns.study_uid], *counted))
+    _studies.into(connection, studies)
 
 
 def _last_of_each(rows: Rows) -> Rows:

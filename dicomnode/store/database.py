@@ -16,6 +16,7 @@ from dicomnode.errors import CannotKeep, StorageLocked, StoreDamaged
 from dicomnode.store import schema, views
 
 BUSY_SECONDS = 5
+STATEMENTS = 256  # prepared ones kept by each connection: a writer has one per kind of row and number of rows
 SETTINGS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
@@ -40,7 +41,7 @@ def open_database(path: Path, kind: str, head: str, hint: str, *, create: bool =
         os.close(disk.create(path))
         disk.sync_directory(path.parent)
     url = URL.create("sqlite+pysqlite", database=str(path))
-    options = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    options = {"timeout": BUSY_SECONDS, "check_same_thread": False, "cached_statements": STATEMENTS}
     engine = create_engine(url, connect_args=options, hide_parameters=True)
     event.listen(engine, "connect", _settle)
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from sqlalchemy import Row, Select, select, union
+from sqlalchemy import Row, Select, Table, bindparam, select, union
 
 from dicomnode.model import Fate
 from dicomnode.store import changes, schema
@@ -14,23 +14,28 @@ from dicomnode.store.writer import Writer
 from dicomnode.studies import Gap, Here
 
 
+def _of_study(table: Table, *columns: str) -> Select[Any]:
+    """Columns of a study's rows; what is asked of every study is put together once."""
+    its = (table.c.study_key == bindparam("study_key"), table.c.project == bindparam("project"))
+    return select(*(table.c[name] for name in columns)).where(*its)
+
+
+_CLEAN = _of_study(schema.instance, "instance_key", "received_digest")
+_SEALED = _of_study(schema.withheld, "instance_key", "fate")
+_SENDERS = select(union(_of_study(schema.instance, "peer"), _of_study(schema.withheld, "peer")).subquery().c.peer)
+_LACKING, _MISSING = _of_study(schema.study, "missing"), _of_study(schema.missing, "instance_key")
+
+
 class Gaps:
     """The part of the journal that is compared with what sources and destinations hold."""
 
     _writer: Writer
-    _all: Callable[[Select[Any]], Sequence[Row[Any]]]
+    _all: Callable[..., Sequence[Row[Any]]]
     barred: Callable[[str, str], frozenset[str]]
 
     def here(self, project: str, study_key: str) -> Here:
         """The keys of the study's instances, by what became of them; held are also those whose segment is gone."""
-        instance, withheld = schema.instance.c, schema.withheld.c
-        clean = select(instance.instance_key, instance.received_digest).where(
-            instance.study_key == study_key, instance.project == project
-        )
-        sealed = select(withheld.instance_key, withheld.fate).where(
-            withheld.study_key == study_key, withheld.project == project
-        )
-        by_digest, by_fate = self._all(clean), self._all(sealed)
+        by_digest, by_fate = (self._all(each, project=project, study_key=study_key) for each in (_CLEAN, _SEALED))
         held = frozenset(key for key, digest in map(tuple, by_digest) if digest != changes.LOST)
         waiting = frozenset(key for key, fate in map(tuple, by_fate) if not fate)
         discarded = frozenset(key for key, fate in map(tuple, by_fate) if fate and fate != Fate.RELEASED)
@@ -39,15 +44,11 @@ class Gaps:
 
     def senders(self, project: str, study_key: str) -> set[str]:
         """The peers that instances of the study came from."""
-        tables = (schema.instance.c, schema.withheld.c)
-        chosen = union(*(select(t.peer).where(t.study_key == study_key, t.project == project) for t in tables))
-        return {row[0] for row in self._all(select(chosen.subquery().c.peer))}
+        return {row[0] for row in self._all(_SENDERS, project=project, study_key=study_key)}
 
     def missing(self, project: str, study_key: str) -> Gap:
         """What the source listed and the study lacked when it was last judged."""
-        study, table = schema.study.c, schema.missing.c
-        counted = self._all(select(study.missing).where(study.project == project, study.study_key == study_key))
-        keys = self._all(select(table.instance_key).where(table.project == project, table.study_key == study_key))
+        counted, keys = (self._all(each, project=project, study_key=study_key) for each in (_LACKING, _MISSING))
         return Gap(counted[0][0] if counted else 0, frozenset(row[0] for row in keys))
 
     def lacks(self, project: str, study_key: str, gap: Gap) -> Future[None]:

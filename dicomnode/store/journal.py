@@ -13,7 +13,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Row, Select, and_, bindparam, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
@@ -50,6 +50,10 @@ from dicomnode.store.writer import Writer
 
 UNREADABLE = "look at its disk; if it is damaged, stop the node and move journal.db away: it is made again"
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
+
+
+_OF_STUDY: tuple[BindParameter[str], BindParameter[str]] = (bindparam("project"), bindparam("study_key"))
+_STUDY = select(schema.study).where(schema.study.c.project == _OF_STUDY[0], schema.study.c.study_key == _OF_STUDY[1])
 
 
 class Journal(Telling, Gaps, Barred):
@@ -161,10 +165,10 @@ class Journal(Telling, Gaps, Barred):
         """Commit all that waits; ends when everything written before is committed."""
         return self._writer.flush()
 
-    def _all(self, statement: Select[Any]) -> Sequence[Row[Any]]:
+    def _all(self, statement: Select[Any], **values: str) -> Sequence[Row[Any]]:
         try:
             with self._engine.connect() as connection:
-                return connection.execute(statement).all()
+                return connection.execute(statement, values).all()
         except SQLAlchemyError as error:
             raise CannotKeep(f"the journal cannot be read: {plain(error)}", UNREADABLE) from None
 
@@ -193,8 +197,7 @@ class Journal(Telling, Gaps, Barred):
 
     def get_study(self, project: str, study_key: str) -> Study | None:
         """One study, or None."""
-        table = schema.study.c
-        rows = self._all(select(schema.study).where(table.project == project, table.study_key == study_key))
+        rows = self._all(_STUDY, project=project, study_key=study_key)
         return _study(rows[0]) if rows else None
 
     def find_study(self, prefix: str) -> list[Study]:
@@ -227,10 +230,7 @@ class Journal(Telling, Gaps, Barred):
 
     def answers(self, project: str, study_key: str, destination: str) -> tuple[int, int]:
         """How many of the study's instances the destination has taken, and refused for good."""
-        table, answer = schema.instance.c, schema.sent.c
-        of_study = select(table.instance_key).where(_of(schema.instance, project, study_key))
-        mine = (answer.project == project, answer.destination == destination, answer.instance_key.in_(of_study))
-        rows = self._all(select(answer.ok, func.count()).where(*mine).group_by(answer.ok))
+        rows = self._all(_ANSWERS, project=project, study_key=study_key, destination=destination)
         counts = {bool(ok): int(count) for ok, count in map(tuple, rows)}
         return counts.get(True, 0), counts.get(False, 0)
 
@@ -319,7 +319,7 @@ class Journal(Telling, Gaps, Barred):
         return {row.quarantine: row.received_at for row in self._all(statement)}
 
 
-def _of(table: Any, project: str, study_key: str) -> Any:
+def _of(table: Any, project: Any, study_key: Any) -> Any:
     return and_(table.c.study_key == study_key, table.c.project == project)
 
 
@@ -341,3 +341,14 @@ def _withheld(row: Sequence[Any]) -> Withheld:
 
 def _study(row: Row[Any]) -> Study:
     return Study(**{**row._mapping, "state": StudyState(row.state)})
+
+
+def _answers() -> Select[Any]:
+    """How many answers of a kind a destination has given to a study's instances."""
+    table, answer = schema.instance.c, schema.sent.c
+    of_study = select(table.instance_key).where(_of(schema.instance, *_OF_STUDY))
+    to_it = (answer.project == _OF_STUDY[0], answer.destination == bindparam("destination"))
+    return select(answer.ok, func.count()).where(*to_it, answer.instance_key.in_(of_study)).group_by(answer.ok)
+
+
+_ANSWERS = _answers()

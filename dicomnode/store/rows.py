@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, CursorResult
 
-SIZES = (64, 16, 4, 1)
+SIZES = (64, 32, 16, 8, 4, 2, 1)
 
 
 class Insert:
-    """INSERT of rows of `columns` into `table`, with an ON CONFLICT clause.
+    """INSERT of rows of `columns` into `table`, with an ON CONFLICT clause; `returning` names columns for `entered`.
 
     One statement for many rows is one step of the database, and one turn of the interpreter's lock.
     """
 
-    def __init__(self, table: str, columns: Sequence[str], conflict: str) -> None:
+    def __init__(self, table: str, columns: Sequence[str], conflict: str, returning: Sequence[str] = ()) -> None:
         self._head = f"INSERT INTO {table} ({', '.join(_quoted(column) for column in columns)}) VALUES "
         self._row = f"({', '.join('?' * len(columns))})"
-        self._tail = f" {conflict}"
+        self._tail = f" {conflict}" + (f" RETURNING {', '.join(map(_quoted, returning))}" if returning else "")
 
     @cached_property
     def _statements(self) -> dict[int, str]:
@@ -28,11 +29,16 @@ class Insert:
 
     def into(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
         """Insert the rows; returns how many the conflict clause let in or changed."""
-        changed = 0
+        return sum(result.rowcount for result in self._carry_out(connection, rows))
+
+    def entered(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Insert the rows; the columns that are to be returned of each that the conflict clause let in or changed."""
+        return [tuple(row) for result in self._carry_out(connection, rows) for row in result.all()]
+
+    def _carry_out(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[CursorResult[Any]]:
         for first, size in _portions(len(rows)):
-            values = tuple(value for row in rows[first : first + size] for value in row)
-            changed += connection.exec_driver_sql(self._statements[size], values).rowcount
-        return changed
+            values = tuple(chain.from_iterable(rows[first : first + size]))
+            yield connection.exec_driver_sql(self._statements[size], values)
 
 
 def _portions(count: int) -> Iterator[tuple[int, int]]:
