@@ -106,7 +106,7 @@ class Completion(Following):
 
     async def _inquire(self, key: Key, known: Inquiry | None) -> Inquiry | None:
         """What the source says; a study that has ended, or that a person decided about, is not asked about."""
-        await asyncio.wrap_future(self._journal.flush())
+        await asyncio.wrap_future(self._journal.settle(*key))
         study = await asyncio.to_thread(self._journal.get_study, *key)
         if study is None or study.state not in UNJUDGED:
             return known or Inquiry(over=True)

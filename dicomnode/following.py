@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 
 import structlog
@@ -109,20 +110,22 @@ class Following:
             await self._pass(study, kept[0], why=kept[1])
             return
         before = {d.destination: d for d in await self._deliveries((study.project, study.study_key))}
+        written: list[Future[None]] = []
         for name in self._ways[study.project].destinations:
             delivery = before.get(name) or Delivery(
                 study.project, study.study_key, name, DeliveryState.WAITING, 0, 0.0, "", 0, 0
             )
             if anew or delivery.state is not DeliveryState.WAITING:
                 delivery = _again(delivery)
-            written = self._journal.delivery(delivery)
+            written.append(self._journal.delivery(delivery))
             self.forwarders[name].add(delivery)  # at once: an attempt that ends now must see that there is more
-            await asyncio.wrap_future(written)
         await self._pass(study, Fact.SENDING)
+        for each in written:  # mostly with it, in one commit
+            await asyncio.wrap_future(each)
 
     async def _follow(self, key: Key) -> None:
         async with self._turns.turn(key):
-            await asyncio.wrap_future(self._journal.flush())
+            await asyncio.wrap_future(self._journal.settle(*key))
             study = await asyncio.to_thread(self._journal.get_study, *key)
             deliveries = await self._deliveries(key)
             if study is None or len(deliveries) < len(self._ways[key[0]].destinations):

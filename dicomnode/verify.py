@@ -60,7 +60,7 @@ class Verifier:
 
     async def here(self, key: Key) -> Here:
         """What is here of the study, all that was acknowledged so far."""
-        await asyncio.wrap_future(self._journal.flush())
+        await asyncio.wrap_future(self._journal.settle(*key))
         return await asyncio.to_thread(self._journal.here, *key)
 
     async def inquire(self, key: Key, known: Inquiry | None) -> Inquiry | None:

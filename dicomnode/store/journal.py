@@ -52,6 +52,8 @@ UNREADABLE = "look at its disk; if it is damaged, stop the node and move journal
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
 
 
+_SETTLED: Future[None] = Future()
+_SETTLED.set_result(None)
 _OF_STUDY: tuple[BindParameter[str], BindParameter[str]] = (bindparam("project"), bindparam("study_key"))
 _STUDY = select(schema.study).where(schema.study.c.project == _OF_STUDY[0], schema.study.c.study_key == _OF_STUDY[1])
 
@@ -164,6 +166,15 @@ class Journal(Telling, Gaps, Barred):
     def flush(self) -> Future[None]:
         """Commit all that waits; ends when everything written before is committed."""
         return self._writer.flush()
+
+    def settle(self, project: str, study_key: str) -> Future[None]:
+        """Ends when the rows of this study's instances, and all that was urgent, are committed: mostly at once.
+
+        A flush would commit what other studies have waiting, again and again.
+        """
+        if self._lookup.waits(project, study_key) or self._writer.hurried:
+            return self.flush()
+        return _SETTLED
 
     def _all(self, statement: Select[Any], **values: str) -> Sequence[Row[Any]]:
         try:

@@ -74,6 +74,13 @@ class Lookup:
             elif what is changes.enter_withheld:
                 _drop(self._withheld, (row[OF_WITHHELD.project], row[OF_WITHHELD.instance_key]), row)
 
+    def waits(self, project: str, study_key: str) -> bool:
+        """Whether a row of an instance of this study is not committed yet."""
+        key = (project, study_key)
+        clean = ((row[OF_INSTANCE.project], row[OF_INSTANCE.study_key]) for row in list(self._stored.values()))
+        sealed = ((row[OF_WITHHELD.project], row[OF_WITHHELD.study_key]) for row in list(self._withheld.values()))
+        return key in clean or key in sealed
+
     def waiting_withheld(self, project: str, instance_key: str) -> Row | None:
         """The row of a sealed original that is not committed yet."""
         return self._withheld.get((project, instance_key))

@@ -412,3 +412,37 @@ def test_who_sent_a_study(journal: Journal) -> None:
     journal.flush().result()
     assert journal.senders("trial", "studya") == {instance(1).peer, withheld(2).peer}
     assert journal.senders("other", "studya") == set()
+
+
+def test_a_study_is_settled_when_nothing_of_it_waits(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dicomnode.store.writer.LINGER", 60.0)
+        journal = Journal.open(tmp_path / "journal.db")
+        journal.stored(instance(1), location(1)).done()
+        assert journal.settle("trial", "other").done(), "what waits of another study is not hurried"
+        assert not journal.get_study("trial", "studya")
+        journal.settle("trial", "studya").result(5)
+        assert journal.get_study("trial", "studya") == the_study(first_at=1001.0, last_at=1001.0)
+        journal.withheld(withheld(9))
+        journal.settle("trial", "studya").result(5)
+        assert journal.quarantine_ids() == {"quarantine9"}
+        journal.close()
+
+
+def test_what_is_urgent_settles_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal.open(tmp_path / "journal.db")
+    journal.stored(instance(1), location(1)).result()
+    apply, go = changes.lose_instances, threading.Event()
+
+    def slow(connection: Any, rows: Any) -> None:
+        assert go.wait(5)
+        apply(connection, rows)
+
+    monkeypatch.setattr(changes, "lose_instances", slow)
+    journal.lose("trial", "instance1")
+    settled = journal.settle("trial", "studya")
+    assert not settled.done()
+    go.set()
+    settled.result(5)
+    assert journal.lost("trial", "studya") == {"instance1"}
+    journal.close()
