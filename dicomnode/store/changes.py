@@ -248,6 +248,8 @@ def end_withheld(connection: Connection, rows: Rows) -> None:
             connection.execute(update(table).where(*before).values(fate=fate, fate_at=at))
 
 
+OF_ONE_STUDY = (enter_events, enter_deliveries, change_study, note_missing, forget_refusals, forget_locations)
+"""Their rows begin with project and study key, or matter to no study."""
 IN_PLACE = (change_study, forget_locations, forget_refusals, forget_taken, end_withheld, note_missing)
 
 

@@ -168,11 +168,13 @@ class Journal(Telling, Gaps, Barred):
         return self._writer.flush()
 
     def settle(self, project: str, study_key: str) -> Future[None]:
-        """Ends when the rows of this study's instances, and all that was urgent, are committed: mostly at once.
+        """Ends when this study's rows are committed, answers and events apart: mostly at once.
 
         A flush would commit what other studies have waiting, again and again.
         """
-        if self._lookup.waits(project, study_key) or self._writer.hurried:
+        if self._lookup.waits(project, study_key) or any(
+            what not in changes.OF_ONE_STUDY or row[:2] == (project, study_key) for what, row in self._writer.urgent()
+        ):
             return self.flush()
         return _SETTLED
 

@@ -72,11 +72,11 @@ class Writer:
         """How many times something was put that is not committed yet."""
         return len(self._queue) + len(self._in_flight)
 
-    @property
-    def hurried(self) -> bool:
-        """Whether anything urgent waits for its commit."""
+    def urgent(self) -> list[Operation]:
+        """What is urgent and waits for its commit."""
         with self._lock:
-            return any(put.future is not None for put in (*self._queue, *self._in_flight))
+            waiting = [put for put in (*self._queue, *self._in_flight) if put.future is not None]
+        return _flat(waiting)
 
     def put(
         self, what: Any, row: tuple[Any, ...], *, urgent: bool = False, also: Sequence[Operation] = ()
