@@ -14,6 +14,7 @@ EVENTS: dict[str, str] = {
     "recovered": "instances acknowledged just before a crash were entered in the journal",
     "storage-troubled": "the journal or the outbox cannot be read or written now; it is tried again",
     "storage-damaged": "a file of the outbox or the quarantine is gone, short or damaged; instances: what is lost",
+    "journal-not-learnt": "which instances are new is looked up one by one, which is slower; why is the error",
     "row-refused": "the database refused a row for good; it is left out, kind says what was to be done: report it",
     "key-created": "a new project key was made; back it up, without it no pseudonym can be made again",
     "project-gone": "a study waits for a project that the configuration no longer has",
