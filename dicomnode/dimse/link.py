@@ -146,7 +146,7 @@ class Link(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._blocked = False
-        self._wake()
+        self._loop.call_soon(self._wake)  # asyncio does not expect to be aborted while it tells this
 
     # Events.
 

@@ -60,6 +60,11 @@ class Absent:
         finally:
             cursor.close()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is to be learnt."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
         """Learn no more."""
         self._stop.set()

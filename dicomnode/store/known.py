@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from dicomnode.errors import CannotKeep
 from dicomnode.store import changes, schema
 from dicomnode.store.absent import Absent
-from dicomnode.store.changes import OF_INSTANCE, OF_WITHHELD
+from dicomnode.store.changes import OF_INSTANCE, OF_WITHHELD, Columns
 from dicomnode.store.writer import Operation
 
 _KNOWN = (
@@ -47,6 +48,8 @@ class Lookup:
         self._engine = engine
         self._stored: Waiting = {}
         self._withheld: Waiting = {}
+        self._waiting: Counter[tuple[str, str]] = Counter()  # rows of each study
+        self._counting = threading.Lock()
         self._absent = Absent()
         self._reading = threading.Lock()
         self._reader = engine.raw_connection()
@@ -59,11 +62,13 @@ class Lookup:
     def stored(self, row: Row) -> None:
         """A row of a clean instance waits for its commit."""
         self._stored[row[OF_INSTANCE.project], row[OF_INSTANCE.instance_key]] = row
+        self._count(row, OF_INSTANCE, 1)
         self._absent.add(row[OF_INSTANCE.instance_key])
 
     def withheld(self, row: Row) -> None:
         """A row of a sealed original waits for its commit."""
         self._withheld[row[OF_WITHHELD.project], row[OF_WITHHELD.instance_key]] = row
+        self._count(row, OF_WITHHELD, 1)
         self._absent.add(row[OF_WITHHELD.instance_key])
 
     def committed(self, operations: Sequence[Operation]) -> None:
@@ -71,15 +76,21 @@ class Lookup:
         for what, row in operations:
             if what is changes.enter_instances:
                 _drop(self._stored, (row[OF_INSTANCE.project], row[OF_INSTANCE.instance_key]), row)
+                self._count(row, OF_INSTANCE, -1)
             elif what is changes.enter_withheld:
                 _drop(self._withheld, (row[OF_WITHHELD.project], row[OF_WITHHELD.instance_key]), row)
+                self._count(row, OF_WITHHELD, -1)
+
+    def _count(self, row: Row, columns: Columns, more: int) -> None:
+        key = (row[columns.project], row[columns.study_key])
+        with self._counting:
+            self._waiting[key] += more
+            if not self._waiting[key]:
+                del self._waiting[key]
 
     def waits(self, project: str, study_key: str) -> bool:
         """Whether a row of an instance of this study is not committed yet."""
-        key = (project, study_key)
-        clean = ((row[OF_INSTANCE.project], row[OF_INSTANCE.study_key]) for row in list(self._stored.values()))
-        sealed = ((row[OF_WITHHELD.project], row[OF_WITHHELD.study_key]) for row in list(self._withheld.values()))
-        return key in clean or key in sealed
+        return (project, study_key) in self._waiting
 
     def waiting_withheld(self, project: str, instance_key: str) -> Row | None:
         """The row of a sealed original that is not committed yet."""
@@ -114,6 +125,8 @@ class Lookup:
 
         From then on nobody else may write to the journal. Where it fails all are looked up, as before.
         """
+        if self._absent.stopped:
+            return
         try:
             with closing(self._engine.raw_connection()) as connection:
                 self._absent.learn(connection, schema.instance.name, schema.withheld.name)

@@ -446,3 +446,17 @@ def test_what_is_urgent_settles_with_it(tmp_path: Path, monkeypatch: pytest.Monk
     settled.result(5)
     assert journal.lost("trial", "studya") == {"instance1"}
     journal.close()
+
+
+def test_the_same_original_in_two_studies_keeps_both_from_being_settled(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dicomnode.store.writer.LINGER", 60.0)
+        journal = Journal.open(tmp_path / "journal.db")
+        journal.withheld(replace(withheld(1), instance_key="twin"))
+        journal.withheld(replace(withheld(2, study="studyb"), instance_key="twin"))
+        assert not journal.settle("trial", "studya").done()
+        journal.settle("trial", "studya").result(5)
+        assert journal.here("trial", "studya").withheld == {"twin"}
+        assert journal.settle("trial", "studyb").done()
+        assert not journal._lookup._waiting
+        journal.close()

@@ -107,3 +107,11 @@ def test_what_cannot_be_read_is_looked_up(tmp_path: Path, monkeypatch: pytest.Mo
     assert not certain(journal, secrets.token_hex(13))
     assert all(journal.known("trial", key) for key in old)
     journal.close()
+
+
+def test_a_closed_journal_is_not_opened_again_to_learn(tmp_path: Path) -> None:
+    filled(tmp_path / "journal.db", keys(3))
+    journal = Journal.open(tmp_path / "journal.db")
+    journal.close()
+    journal.learn()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["journal.db"]
