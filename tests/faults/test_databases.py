@@ -77,6 +77,7 @@ async def test_a_locked_journal_delays_nothing_and_loses_nothing(machine, stores
     await node.until(lambda: node.journal.backlog == 0)
     monkeypatch.setattr(intake, "MOST_BACKLOG", 1000)
     assert await node.send(sent) == [0] * 20
+    await node.until(lambda: len(research.data_sets()) == 20)  # the first ones may be confirmed before the others come
     await node.settled(1)
     assert research.data_sets() == Way(node, research).expect(sent)
 
