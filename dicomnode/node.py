@@ -116,7 +116,6 @@ class Node:
         self.port = await self._listen()
         await self._outside.start()
         self._control = await control.listen(directory, self.command)
-        self._threads.submit(self._journal.learn)
         told = {"ae_title": settings.node.ae_title, "address": settings.node.bind, "port": self.port}
         log.info("node-listening", **told, **({"tls_port": self.tls_port} if self.tls_port else {}))
 
@@ -315,6 +314,7 @@ class Node:
 
     async def run(self) -> None:
         """Work until `stop` is called; then drain."""
+        self._threads.submit(self._journal.learn)
         async with asyncio.TaskGroup() as rooms:
             self._rooms = rooms
             always = (self._completion.run(), self._look_up_peers(), Watch(self._space, self._journal).run())

@@ -48,10 +48,10 @@ async def _run(
         renewals.append(loop.create_task(node.renew()))
 
     loop.add_signal_handler(signal.SIGHUP, asked.append, signal.SIGHUP)
+    for number in (signal.SIGTERM, signal.SIGINT):  # before anybody hears that it listens: else it would be killed
+        loop.add_signal_handler(number, _stop_or_leave, node)
     try:
         await node.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _stop_or_leave, node)
         loop.add_signal_handler(signal.SIGHUP, renew)
         if asked:
             renew()
