@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Row, Select, and_, false, func, or_, select, true
 
 from dicomnode.model import FAILING, Event, Fate, Reason, Withheld
 from dicomnode.store import schema
@@ -49,9 +49,12 @@ def _keeping(*over: Fate) -> tuple[ColumnElement[bool], ...]:
 def _failed(*over: Fate) -> Select[Any]:
     """The sealed originals of a study that keep others back; put together once, which takes longer than to ask it."""
     failed = schema.withheld.c
-    of_study = (failed.project == bindparam("project"), failed.study_key == bindparam("study_key"))
     reasons = failed.reason.in_([str(reason) for reason in FAILING])
-    return select(failed.series_key, failed.reason).distinct().where(*of_study, reasons, *_keeping(*over))
+    return (
+        select(failed.series_key, failed.reason)
+        .distinct()
+        .where(schema.of_study(schema.withheld), reasons, *_keeping(*over))
+    )
 
 
 class Barred:

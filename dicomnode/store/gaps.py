@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from sqlalchemy import Row, Select, Table, bindparam, select, union
+from sqlalchemy import Row, Select, Table, select, union
 
 from dicomnode.model import Fate
 from dicomnode.store import changes, schema
@@ -16,8 +16,7 @@ from dicomnode.studies import Gap, Here
 
 def _of_study(table: Table, *columns: str) -> Select[Any]:
     """Columns of a study's rows; what is asked of every study is put together once."""
-    its = (table.c.study_key == bindparam("study_key"), table.c.project == bindparam("project"))
-    return select(*(table.c[name] for name in columns)).where(*its)
+    return select(*(table.c[name] for name in columns)).where(schema.of_study(table))
 
 
 _CLEAN = _of_study(schema.instance, "instance_key", "received_digest")

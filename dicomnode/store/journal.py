@@ -13,7 +13,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Row, Select, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
@@ -46,16 +46,12 @@ from dicomnode.store.identity import IdentityBook
 from dicomnode.store.known import Lookup
 from dicomnode.store.telling import Telling
 from dicomnode.store.waiting import Waiting, delivered, waiting
-from dicomnode.store.writer import Writer
+from dicomnode.store.writer import Writer, done
 
 UNREADABLE = "look at its disk; if it is damaged, stop the node and move journal.db away: it is made again"
 HINT = "move it away: the node writes a new one from the segments and the quarantine"
 
-
-_SETTLED: Future[None] = Future()
-_SETTLED.set_result(None)
-_OF_STUDY: tuple[BindParameter[str], BindParameter[str]] = (bindparam("project"), bindparam("study_key"))
-_STUDY = select(schema.study).where(schema.study.c.project == _OF_STUDY[0], schema.study.c.study_key == _OF_STUDY[1])
+_STUDY = select(schema.study).where(schema.of_study(schema.study))
 
 
 class Journal(Telling, Gaps, Barred):
@@ -176,7 +172,7 @@ class Journal(Telling, Gaps, Barred):
             what not in changes.OF_ONE_STUDY or row[:2] == (project, study_key) for what, row in self._writer.urgent()
         ):
             return self.flush()
-        return _SETTLED
+        return done()
 
     def _all(self, statement: Select[Any], **values: str) -> Sequence[Row[Any]]:
         try:
@@ -332,7 +328,7 @@ class Journal(Telling, Gaps, Barred):
         return {row.quarantine: row.received_at for row in self._all(statement)}
 
 
-def _of(table: Any, project: Any, study_key: Any) -> Any:
+def _of(table: Any, project: str, study_key: str) -> Any:
     return and_(table.c.study_key == study_key, table.c.project == project)
 
 
@@ -359,8 +355,8 @@ def _study(row: Row[Any]) -> Study:
 def _answers() -> Select[Any]:
     """How many answers of a kind a destination has given to a study's instances."""
     table, answer = schema.instance.c, schema.sent.c
-    of_study = select(table.instance_key).where(_of(schema.instance, *_OF_STUDY))
-    to_it = (answer.project == _OF_STUDY[0], answer.destination == bindparam("destination"))
+    of_study = select(table.instance_key).where(schema.of_study(schema.instance))
+    to_it = (answer.project == bindparam("project"), answer.destination == bindparam("destination"))
     return select(answer.ok, func.count()).where(*to_it, answer.instance_key.in_(of_study)).group_by(answer.ok)
 
 

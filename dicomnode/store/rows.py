@@ -27,9 +27,10 @@ class Insert:
     def _statements(self) -> dict[int, str]:
         return {size: self._head + ", ".join([self._row] * size) + self._tail for size in SIZES}
 
-    def into(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Insert the rows; returns how many the conflict clause let in or changed."""
-        return sum(result.rowcount for result in self._carry_out(connection, rows))
+    def into(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert the rows."""
+        for _ in self._carry_out(connection, rows):
+            pass
 
     def entered(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         """Insert the rows; the columns that are to be returned of each that the conflict clause let in or changed."""

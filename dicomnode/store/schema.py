@@ -5,7 +5,22 @@ A new database is made in this shape; the migrations below `migrations/` bring o
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    bindparam,
+    text,
+)
 
 JOURNAL_HEAD = "0004"
 IDENTITY_HEAD = "0004"
@@ -243,3 +258,8 @@ arrival = Table(
     Column("ok", Boolean, nullable=False),
     Column("at", Float, nullable=False),
 )
+
+
+def of_study(table: Table) -> ColumnElement[bool]:
+    """The rows of the study that `project` and `study_key` name when the statement is carried out."""
+    return and_(table.c.study_key == bindparam("study_key"), table.c.project == bindparam("project"))

@@ -62,7 +62,7 @@ class Writer:
         self._queue: list[Put] = []
         self._future = _running()
         self._in_flight: Sequence[Put] = ()
-        self._flying = _done()
+        self._flying = done()
         self.last_error = ""  # why the last try failed; empty when it succeeded
         self._thread = threading.Thread(target=self._run, name=f"{name} writer", daemon=True)
         self._thread.start()
@@ -230,7 +230,8 @@ def _running() -> Future[None]:
     return future
 
 
-def _done() -> Future[None]:
+def done() -> Future[None]:
+    """A future that has ended."""
     future: Future[None] = Future()
     future.set_result(None)
     return future

@@ -418,7 +418,7 @@ def test_a_study_is_settled_when_nothing_of_it_waits(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dicomnode.store.writer.LINGER", 60.0)
         journal = Journal.open(tmp_path / "journal.db")
-        journal.stored(instance(1), location(1)).done()
+        journal.stored(instance(1), location(1))
         assert journal.settle("trial", "other").done(), "what waits of another study is not hurried"
         assert not journal.get_study("trial", "studya")
         journal.settle("trial", "studya").result(5)

@@ -31,6 +31,15 @@ def filled(path: Path, those: list[str]) -> None:
     journal.close()
 
 
+def learns(path: Path, count: int) -> tuple[Journal, threading.Thread]:
+    """A journal of so many rows that is just being learnt."""
+    filled(path, keys(count))
+    journal = Journal.open(path)
+    learning = threading.Thread(target=journal.learn)
+    learning.start()
+    return journal, learning
+
+
 def certain(journal: Journal, key: str) -> bool:
     return journal._lookup._absent.certain(key)
 
@@ -53,10 +62,7 @@ def test_after_learning_new_keys_are_not_looked_up_and_old_ones_are_found(
 
 def test_what_is_entered_while_it_learns_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absent, "PAGE", 1)
-    filled(tmp_path / "journal.db", keys(40))
-    journal = Journal.open(tmp_path / "journal.db")
-    learning = threading.Thread(target=journal.learn)
-    learning.start()
+    journal, learning = learns(tmp_path / "journal.db", 40)
     entered = keys(200)
     for number, key in enumerate(entered, 100):
         enter(journal, number, key)
@@ -87,10 +93,7 @@ def test_threads_that_add_at_once_lose_nothing() -> None:
 
 def test_a_journal_that_is_closed_learns_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(absent, "PAGE", 1)
-    filled(tmp_path / "journal.db", keys(400))
-    journal = Journal.open(tmp_path / "journal.db")
-    learning = threading.Thread(target=journal.learn)
-    learning.start()
+    journal, learning = learns(tmp_path / "journal.db", 400)
     time.sleep(0.02)
     journal.close()
     learning.join(1)
