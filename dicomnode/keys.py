@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
-from base64 import b32encode
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from hmac import trans_5C, trans_36
 from pathlib import Path
+from typing import Any
 
 from dicomnode import disk
 from dicomnode.errors import KeyFileError
 
 KEY_BYTES = 32
 
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+
 
 def keyed_digest(key: bytes, label: str, value: bytes) -> bytes:
-    """HMAC-SHA-256 over the type label, a zero byte and the value; 32 bytes."""
-    mac = _begun(key, label).copy()
-    mac.update(value)
-    return mac.digest()
+    """HMAC-SHA-256 (RFC 2104) over the type label, a zero byte and the value; 32 bytes."""
+    begun, outer = _begun(key, label)
+    inner, whole = begun.copy(), outer.copy()
+    inner.update(value)
+    whole.update(inner.digest())
+    return whole.digest()  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=256)
-def _begun(key: bytes, label: str) -> hmac.HMAC:
-    """To begin anew with each value would take three times as long."""
-    return hmac.new(key, label.encode() + b"\0", "sha256")
+def _begun(key: bytes, label: str) -> tuple[Any, Any]:
+    """The inner hash as far as all values share it, and the outer one: hmac.HMAC's own copies take three times as long.
+
+    A key is at most one block (64 bytes) long.
+    """
+    block = key.ljust(hashlib.sha256().block_size, b"\0")
+    if len(block) > hashlib.sha256().block_size:
+        raise ValueError("a key is longer than a block")
+    inner = hashlib.sha256(block.translate(trans_36) + label.encode() + b"\0")
+    return inner, hashlib.sha256(block.translate(trans_5C))
 
 
 def base32(digest: bytes) -> str:
-    """Lower-case base32 without padding."""
-    return b32encode(digest).decode("ascii").rstrip("=").lower()
+    """Lower-case base32 (RFC 4648) without padding; base64.b32encode takes twice as long."""
+    padding = -len(digest) % 5
+    number = int.from_bytes(digest, "big") << 8 * padding
+    pairs = [_PAIRS[number >> shift & 0x3FF] for shift in range(8 * (len(digest) + padding) - 10, -1, -10)]
+    return "".join(pairs)[: (8 * len(digest) + 4) // 5]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

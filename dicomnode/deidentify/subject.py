@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dicomnode.deidentify import descriptors, rewrite
 from dicomnode.deidentify.encoded import Element, place
@@ -21,8 +21,7 @@ DECIDING = frozenset([SOP_CLASS, STUDY, SERIES, CHARACTER_SET, MODALITY, PATIENT
 """The attributes on which, beside the SOP Instance UID, a subject hangs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """One instance under one plan; `days` is how far its dates move, `known` what descriptors may not repeat."""
 
     originals: Originals
@@ -88,7 +87,7 @@ def sibling(
     _compare(SOP_INSTANCE, instance, received.sop_uid)
     sop_uid = _sent_uid(subject.steps, pseudonyms, elements, SOP_INSTANCE, instance)
     originals = Originals(subject.originals.study_uid, subject.originals.series_uid, instance)
-    return replace(subject, originals=originals, sop_uid=sop_uid)
+    return subject._replace(originals=originals, sop_uid=sop_uid)
 
 
 def read_originals(data: Buffer, elements: list[Element]) -> Originals | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from dicomnode.deidentify import actions, content, dates, descriptors, rewrite, values
 from dicomnode.deidentify.acceptance import Acceptance, Evaluation
@@ -61,7 +60,7 @@ class Treatment:
         character_set = self._checked(self.subject.character_set, ())
         if self.plan.cleaner is not None:
             known = descriptors.known_in(data, elements, self.subject.steps, character_set)
-            self.subject = replace(self.subject, known=known)
+            self.subject = self.subject._replace(known=known)
         if self.plan.acceptance is not None:
             self._judged = self.plan.acceptance.judge(data, elements)
             self._accept(self.plan.acceptance)
