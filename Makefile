@@ -10,8 +10,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+PYTHON ?= $(shell sh tools/python.sh)
 
 define need-python
 @test -n "$(PYTHON)" || { echo "dicomnode needs Python 3.11 or later; install python3 (Debian 12 and Ubuntu 24.04 have it)" >&2; exit 1; }

@@ -76,3 +76,35 @@ def test_missing_peers_are_one_line_and_a_failure_in_ci(tmp_path: Path, ci: str,
     assert ended.stderr == (
         "the tests need real peers that are not here; run: sudo apt-get install dcmtk orthanc mosquitto dicom3tools\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("on_path", "of_the_system", "chosen"),
+    [
+        ("fast", "fast", "python3"),
+        ("new", "fast", "/python3"),  # built without optimizations: the distribution's is faster
+        ("new", "new", "python3"),  # such as a distribution's without pip and ensurepip
+        ("new", "old", "python3"),
+        ("old", "new", "/python3"),
+        ("old", "old", ""),
+    ],
+)
+def test_a_python_that_was_built_to_be_fast_is_taken_first(
+    tmp_path: Path, on_path: str, of_the_system: str, chosen: str
+) -> None:
+    answers = {"fast": "exit 0", "new": 'case "$2" in *optimizations*) exit 1;; esac', "old": "exit 1"}
+    for folder, kind in (("path", on_path), ("system", of_the_system)):
+        python = tmp_path / folder / "python3"
+        python.parent.mkdir()
+        python.write_text(f"#!/bin/sh\n{answers[kind]}\n")
+        python.chmod(0o755)
+    script = (ROOT / "tools" / "python.sh").read_text().replace("/usr/bin/", f"{tmp_path}/system/")
+    environment = {**os.environ, "PATH": str(tmp_path / "path")}
+    said = subprocess.check_output(["/bin/sh", "-c", script], env=environment, text=True).strip()
+    assert said.removeprefix(f"{tmp_path}/system") == chosen
+
+
+def test_the_python_that_is_chosen_is_new_enough() -> None:
+    said = subprocess.check_output(["/bin/sh", ROOT / "tools" / "python.sh"], text=True).strip()
+    probe = "import sys; print(sys.version_info >= (3, 11))"
+    assert subprocess.check_output([said, "-c", probe], text=True).strip() == "True"
