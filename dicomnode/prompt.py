@@ -6,7 +6,7 @@ On a busy loop a round takes milliseconds, in which an association that could go
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Generic, TypeVar, cast
 
@@ -89,3 +89,49 @@ class Prompt(Generic[T]):
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The loop whose task waits."""
         return self._loop
+
+
+def begin(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, None, T]) -> asyncio.Task[T] | None:
+    """Do work up to where it waits, now and not in the loop's next round; the task that goes on, None when it is done.
+
+    So far it is no task's: before it waits for the first time, asyncio.timeout and the like are not possible.
+    """
+    try:
+        awaited = work.send(None)
+    except StopIteration:
+        return None
+    return loop.create_task(_Begun(work, awaited))
+
+
+class _Begun(Coroutine[Any, None, T]):
+    """Work that waits for `awaited`, as its task finds it: the first step tells what that is."""
+
+    __slots__ = ("_awaited", "_work")
+
+    def __init__(self, work: Coroutine[Any, None, T], awaited: Any) -> None:
+        self._work, self._awaited = work, [awaited]
+        if awaited is not None:
+            awaited._asyncio_future_blocking = False  # others may come to wait for it before the first step
+
+    def send(self, value: None) -> Any:
+        """One step of the task."""
+        if not self._awaited:
+            return self._work.send(value)
+        awaited = self._awaited.pop()
+        if awaited is not None:
+            awaited._asyncio_future_blocking = True
+        return awaited
+
+    def throw(self, *error: Any) -> Any:
+        """The task was cancelled; what it waits for would have been, too, had it taken its first step."""
+        awaited = self._awaited.pop() if self._awaited else None
+        if awaited is not None:
+            awaited.cancel()
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        """The task is given up."""
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._work.__await__()

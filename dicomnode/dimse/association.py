@@ -15,6 +15,7 @@ from dicomnode.dimse import status, syntaxes
 from dicomnode.dimse.incoming import Incoming
 from dicomnode.dimse.service import Limits, Rejection, Room, Service
 from dicomnode.model import Origin, Received
+from dicomnode.prompt import begin
 from dicomnode.upper_layer import (
     Abort,
     AssociateAccept,
@@ -95,7 +96,9 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         self._how: str | None = None
         self._command: Command | None = None
         self._incoming: Incoming | None = None
+        self._working = False
         self._work: asyncio.Task[None] | None = None
+        self._pumping = False
         self._answered = 0
 
     # The transport's side.
@@ -144,9 +147,15 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
 
     def _pump(self) -> None:
         """Take events until the service is needed or bytes are; then send what there is to send."""
+        if self._pumping:
+            return  # the service had nothing to wait for: the loop that started it goes on
         connection = self._connection
-        while self._work is None and not self._blocked and (event := connection.next_event()) is not None:
-            self._handle(event)
+        self._pumping = True
+        try:
+            while not self._working and not self._blocked and (event := connection.next_event()) is not None:
+                self._handle(event)
+        finally:
+            self._pumping = False
         connection.keep()
         self._flush()
         self._set_wait()
@@ -220,7 +229,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         """The message is whole: answer it, or have the service answer it."""
         assert self._command is not None
         if self._incoming is not None:
-            self._start(self._answer(self._incoming))
+            self._start(self._answer(self._incoming), at_once=self._incoming.is_whole)
         elif self._command.field == Field.C_ECHO_RQ:
             assert self.origin is not None
             self._hall.service.echoed(self.origin)
@@ -241,13 +250,19 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
 
     # The service's work, one task at a time.
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        self._work = self._loop.create_task(work)
+    def _start(self, work: Coroutine[None, None, None], at_once: bool = False) -> None:
+        self._working = True
         self._stamp()
+        task = begin(self._loop, work) if at_once else self._loop.create_task(work)
+        if task is not None:
+            self._work = task
+
+    def _ended(self) -> None:
+        self._working, self._work = False, None
 
     async def _pass_on(self, incoming: Incoming) -> None:
         await incoming.pass_on()
-        self._work = None
+        self._ended()
         if not self._left():
             self._pump()
 
@@ -255,7 +270,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         if self._hall.refusing:
             await incoming.abandon()
         code = await incoming.finish()
-        self._work = None
+        self._ended()
         self._incoming = None
         if not self._left():
             self._respond(code)
@@ -263,7 +278,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
 
     async def _abandon(self, incoming: Incoming) -> None:
         await incoming.abandon()
-        self._work = None
+        self._ended()
         self._incoming = None
         self._left()
 
@@ -273,7 +288,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         """The association is over; what the service is working on is finished first."""
         if self.origin is not None and self._how is None:
             self._how = how
-            if self._work is None:
+            if not self._working:
                 self._left()
 
     def _left(self) -> bool:
@@ -320,7 +335,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         state = self._connection.state
         if state in (State.AWAITING_CLOSE, State.IDLE):
             wait = _Wait.CLOSE
-        elif self._work is not None:
+        elif self._working:
             wait = _Wait.SERVICE
         elif self._blocked:
             wait = _Wait.READER

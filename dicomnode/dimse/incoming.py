@@ -56,6 +56,11 @@ class Incoming:
             self._taken += self._taken or FIRST
         return True
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that came is held, for the service's `store`."""
+        return self._stream is None and len(self._data) <= self._whole
+
     async def pass_on(self) -> None:
         """Wait for the first room, or give the stream what has come so far."""
         await self._guard(self._begin() if not self._taken else self._write())
@@ -107,7 +112,7 @@ class Incoming:
         if not self._taken:
             await self._room.wait(FIRST)
             self._taken = FIRST
-        if self._stream is None and len(self._data) <= self._whole:
+        if self.is_whole:
             data, self._data = self._data, bytearray()
             return await self._service.store(self._received, data)
         await self._write()

@@ -98,7 +98,10 @@ class Service(Protocol):
         """The association was accepted."""
 
     async def store(self, received: Received, data: bytearray) -> int:
-        """Keep a whole data set, which is the service's own from now on; returns the C-STORE status."""
+        """Keep a whole data set, which is the service's own from now on; returns the C-STORE status.
+
+        It is begun outside of a task (`prompt.begin`).
+        """
 
     async def stream(self, received: Received) -> InstanceStream:
         """Begin to keep an instance that is larger than `Limits.whole`."""

@@ -218,6 +218,21 @@ async def test_pipelined_requests_are_answered_in_order_one_at_a_time() -> None:
         assert keeper.ends == ["released"]
 
 
+@pytest.mark.parametrize("status", [0, 0xA700])
+async def test_thousands_of_tiny_ones_that_nothing_has_to_wait_for_are_answered_in_order(status: int) -> None:
+    async def nothing() -> None:
+        pass
+
+    keeper = Keeper(pause=nothing, status=status)
+    async with serving(keeper) as (_, port), calling(port) as client:
+        await client.open()
+        client.say(b"".join(store(n, bytes([n % 256])) for n in range(1, 3001)) + RELEASE_RQ)
+        assert [await client.status() for _ in range(3000)] == [(n, status) for n in range(1, 3001)]
+        assert await client.pdu() == RELEASE_RP
+        assert [data for _, data in keeper.stored] == [bytes([n % 256]) for n in range(1, 3001)]
+        assert keeper.ends == ["released"]
+
+
 async def test_the_socket_is_left_unread_while_the_service_works() -> None:
     gate = asyncio.Event()
     async with serving(Keeper(pause=gate.wait)) as (_, port), calling(port) as client:
