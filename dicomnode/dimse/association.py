@@ -98,7 +98,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         self._incoming: Incoming | None = None
         self._working = False
         self._work: asyncio.Task[None] | None = None
-        self._pumping = False
+        self._at_once = False  # whether the service may begin in this round: once in each, so that others get theirs
         self._answered = 0
 
     # The transport's side.
@@ -123,7 +123,9 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         if self._progress >= _PROGRESS and self._wait is _Wait.REST_OF_MESSAGE:
             self._stamp()
         self._connection.receive(self._hall.buffer[:nbytes])
+        self._at_once = True
         self._pump()
+        self._at_once = False
         if _QUICKACK is not None and self._socket is not None and not self._connection.between_messages:
             # More has to come: a sender with Nagle's algorithm waits for this acknowledgement before it sends that.
             self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
@@ -147,15 +149,9 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
 
     def _pump(self) -> None:
         """Take events until the service is needed or bytes are; then send what there is to send."""
-        if self._pumping:
-            return  # the service had nothing to wait for: the loop that started it goes on
         connection = self._connection
-        self._pumping = True
-        try:
-            while not self._working and not self._blocked and (event := connection.next_event()) is not None:
-                self._handle(event)
-        finally:
-            self._pumping = False
+        while not self._working and not self._blocked and (event := connection.next_event()) is not None:
+            self._handle(event)
         connection.keep()
         self._flush()
         self._set_wait()
@@ -229,7 +225,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         """The message is whole: answer it, or have the service answer it."""
         assert self._command is not None
         if self._incoming is not None:
-            self._start(self._answer(self._incoming), at_once=self._incoming.is_whole)
+            self._start(self._answer(self._incoming), self._at_once and self._incoming.is_whole)
         elif self._command.field == Field.C_ECHO_RQ:
             assert self.origin is not None
             self._hall.service.echoed(self.origin)
@@ -251,7 +247,7 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
     # The service's work, one task at a time.
 
     def _start(self, work: Coroutine[None, None, None], at_once: bool = False) -> None:
-        self._working = True
+        self._working, self._at_once = True, False
         self._stamp()
         task = begin(self._loop, work) if at_once else self._loop.create_task(work)
         if task is not None:

@@ -233,6 +233,27 @@ async def test_thousands_of_tiny_ones_that_nothing_has_to_wait_for_are_answered_
         assert keeper.ends == ["released"]
 
 
+async def test_tiny_ones_that_nothing_has_to_wait_for_leave_every_round_to_others_too() -> None:
+    rounds, seen = 0, list[int]()
+
+    async def others() -> None:
+        nonlocal rounds
+        while True:
+            await asyncio.sleep(0)
+            rounds += 1
+
+    async def note() -> None:
+        seen.append(rounds)
+
+    async with serving(Keeper(pause=note)) as (_, port), calling(port) as client:
+        await client.open()
+        ticking = asyncio.create_task(others())
+        client.say(b"".join(store(n, b"x") for n in range(1, 501)))
+        assert [await client.status() for _ in range(500)] == [(n, 0) for n in range(1, 501)]
+        ticking.cancel()
+    assert max(map(seen.count, seen)) <= 2
+
+
 async def test_the_socket_is_left_unread_while_the_service_works() -> None:
     gate = asyncio.Event()
     async with serving(Keeper(pause=gate.wait)) as (_, port), calling(port) as client:
