@@ -94,7 +94,7 @@ class Prompt(Generic[T]):
 def begin(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, None, T]) -> asyncio.Task[T] | None:
     """Do work up to where it waits, now and not in the loop's next round; the task that goes on, None when it is done.
 
-    So far it is no task's: before it waits for the first time, asyncio.timeout and the like are not possible.
+    Call it outside of tasks. Until it waits for the first time, asyncio.timeout and the like are not possible.
     """
     try:
         awaited = work.send(None)

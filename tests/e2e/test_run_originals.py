@@ -50,7 +50,8 @@ def test_what_is_damaged_or_belongs_nowhere_is_refused_on_one_line(make_site, tm
     empty.mkdir()
     assert site.node.command("unseal", str(empty), "--to", str(tmp_path / "clear")).returncode == 1
     path = sorted(folder.rglob("*.sealed"))[0]
-    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    *rest, last = path.read_bytes()
+    path.write_bytes(bytes([*rest, last ^ 1]))
     damaged = site.node.command("unseal", str(folder), "--to", str(tmp_path / "clear"))
     assert damaged.returncode == 1
     assert damaged.stdout.splitlines()[-1].startswith("dicomnode: a sealed chunk does not authenticate")
