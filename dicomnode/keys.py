@@ -16,6 +16,7 @@ from dicomnode.errors import KeyFileError
 
 KEY_BYTES = 32
 
+_BLOCK = hashlib.sha256().block_size
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 
@@ -35,9 +36,9 @@ def _begun(key: bytes, label: str) -> tuple[Any, Any]:
 
     A key is at most one block (64 bytes) long.
     """
-    block = key.ljust(hashlib.sha256().block_size, b"\0")
-    if len(block) > hashlib.sha256().block_size:
+    if len(key) > _BLOCK:
         raise ValueError("a key is longer than a block")
+    block = key.ljust(_BLOCK, b"\0")
     inner = hashlib.sha256(block.translate(trans_36) + label.encode() + b"\0")
     return inner, hashlib.sha256(block.translate(trans_5C))
 

@@ -12,10 +12,9 @@ from dicomnode.keys import base32, keyed_digest
 
 @given(st.binary(max_size=64), st.text(max_size=20), st.binary(max_size=300))
 def test_a_keyed_digest_is_hmac_sha_256_of_label_zero_and_value(key: bytes, label: str, value: bytes) -> None:
-    said = label.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-    expected = hmac.new(key, said.encode() + b"\0" + value, "sha256").digest()
-    assert keyed_digest(key, said, value) == expected
-    assert keyed_digest(key, said, value) == expected  # begun before
+    expected = hmac.new(key, label.encode() + b"\0" + value, "sha256").digest()
+    assert keyed_digest(key, label, value) == expected
+    assert keyed_digest(key, label, value) == expected  # begun before
 
 
 def test_a_key_longer_than_a_block_is_refused() -> None:
