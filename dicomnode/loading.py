@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dicomnode.errors import CannotKeep, StoreDamaged
@@ -71,14 +71,38 @@ def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield batch
 
 
-def _read(outbox: Outbox, rows: list[Row]) -> list[Loaded]:
-    found = []
-    for instance, location in rows:
-        if location.data_length > READ_WHOLE:
-            found.append(Loaded(instance, location, outbox))
-            continue
-        try:
-            found.append(Loaded(instance, location, outbox, next(outbox.pieces(location))))
-        except (StoreDamaged, CannotKeep) as trouble:
-            found.append(Loaded(instance, location, outbox, trouble=trouble))
-    return found
+def _read(outbox: Outbox, rows: Iterable[Row]) -> list[Loaded]:
+    return [loaded for run in _runs(rows) for loaded in _read_run(outbox, run)]
+
+
+def _runs(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Small records that lie one behind the other, to be read at once; a large one is alone."""
+    run: list[Row] = []
+    for row in rows:
+        if run and not _follows(run[-1][1], row[1]):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
+
+
+def _follows(one: Location, other: Location) -> bool:
+    small = one.data_length <= READ_WHOLE and other.data_length <= READ_WHOLE
+    return small and (one.segment, one.offset + one.length) == (other.segment, other.offset)
+
+
+def _read_run(outbox: Outbox, rows: list[Row]) -> list[Loaded]:
+    if rows[0][1].data_length > READ_WHOLE:
+        return [Loaded(*rows[0], outbox)]
+    found: Sequence[memoryview | StoreDamaged | CannotKeep]
+    try:
+        found = outbox.wholes([location for _, location in rows])
+    except (StoreDamaged, CannotKeep) as trouble:
+        if len(rows) > 1:  # it may be one of them alone
+            return [each for row in rows for each in _read_run(outbox, [row])]
+        found = [trouble]
+    return [
+        Loaded(*row, outbox, trouble=each) if isinstance(each, Exception) else Loaded(*row, outbox, each)
+        for row, each in zip(rows, found, strict=True)
+    ]

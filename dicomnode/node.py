@@ -203,6 +203,7 @@ class Node:
             self._large_threads,
             self._space,
         )
+        self._intake.tells_each = settings.log.level == "debug"
         self._connect_jobs()
         self._server = Server(settings.node.ae_title, self._intake, self._limits(), room=self._intake.room)
         self._outside = Outside(
@@ -296,6 +297,7 @@ class Node:
         self._consent.settings = settings
         self._worker.try_again()
         configure(settings)
+        self._intake.tells_each = settings.log.level == "debug"
         self._outside.renew(settings)
         self._admission.renew(callers, self._titles())
         self._server.limits = self._limits()

@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -224,6 +224,17 @@ class Outbox:
         fd = _open_to_read(self.directory / location.segment, location)
         try:
             yield from records.pieces(fd, location, start)
+        finally:
+            os.close(fd)
+
+    def wholes(self, locations: Sequence[Location]) -> list[memoryview | StoreDamaged]:
+        """The Part 10 bytes of records of one segment that lie one behind the other, each as by `pieces`, or its error.
+
+        Blocks; raises StoreDamaged, CannotKeep where nothing can be read at all.
+        """
+        fd = _open_to_read(self.directory / locations[0].segment, locations[0])
+        try:
+            return records.wholes(fd, locations)
         finally:
             os.close(fd)
 

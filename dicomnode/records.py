@@ -241,6 +241,23 @@ def pieces(fd: int, location: Location, start: int = 0) -> Iterator[memoryview]:
         yield piece[skip:]
 
 
+def wholes(fd: int, locations: Sequence[Location]) -> list[memoryview | StoreDamaged]:
+    """The Part 10 bytes of records that lie one behind the other, read at once; an error for one that is damaged.
+
+    Raises CannotKeep.
+    """
+    start, last = locations[0].offset, locations[-1]
+    run = memoryview(disk.read(fd, last.offset + last.length - start, start))
+    return [_whole(each, run[each.offset - start :][: each.length]) for each in locations]
+
+
+def _whole(location: Location, record: memoryview) -> memoryview | StoreDamaged:
+    try:
+        return _checked(location, record)
+    except StoreDamaged as damaged:
+        return damaged
+
+
 def _checked(location: Location, record: memoryview) -> memoryview:
     """The Part 10 bytes of a whole record, when all of it is as it was written."""
     first = location.data_offset - location.offset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Protocol, cast
 
@@ -265,12 +265,22 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
     async def _answer(self, incoming: Incoming) -> None:
         if self._hall.refusing:
             await incoming.abandon()
-        code = await incoming.finish()
+        answer = await incoming.finish()
         self._ended()
         self._incoming = None
+        if self._how is None:
+            self._respond(answer.status)
+        self._do(answer.then)
         if not self._left():
-            self._respond(code)
             self._pump()
+
+    def _do(self, then: Callable[[], None]) -> None:
+        """What an answer left to be done; when it fails nobody can be told any more but the log."""
+        try:
+            then()
+        except Exception as error:  # noqa: BLE001 - whatever the service raises, the association goes on
+            assert self.origin is not None
+            _log.error("store-failed", association=self.origin.association, why=type(error).__name__)
 
     async def _abandon(self, incoming: Incoming) -> None:
         await incoming.abandon()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from dicomnode.dimse.service import InstanceStream, Room, Service
+from dicomnode.dimse.service import Answer, InstanceStream, Room, Service
 from dicomnode.dimse.status import OUT_OF_RESOURCES
 from dicomnode.model import Received
 
@@ -71,15 +71,15 @@ class Incoming:
         if len(self._data) > self._whole or not self._grow():
             await self._write()
 
-    async def finish(self) -> int:
-        """Nothing more comes; the C-STORE status."""
+    async def finish(self) -> Answer:
+        """Nothing more comes; what to answer."""
         if not self._failed:
-            code = await self._guard(self._keep())
-            if code is not None:
+            answer = await self._guard(self._keep())
+            if answer is not None:
                 self._give(self._taken)
-                return code
+                return answer
         await self.abandon()
-        return OUT_OF_RESOURCES
+        return Answer(OUT_OF_RESOURCES)
 
     async def abandon(self) -> None:
         """The rest never comes, or is not wanted."""
@@ -108,7 +108,7 @@ class Incoming:
         if data:
             await self._stream.write(data)
 
-    async def _keep(self) -> int:
+    async def _keep(self) -> Answer:
         if not self._taken:
             await self._room.wait(FIRST)
             self._taken = FIRST
@@ -117,9 +117,9 @@ class Incoming:
             return await self._service.store(self._received, data)
         await self._write()
         assert self._stream is not None
-        code = await self._stream.finish()
+        status = await self._stream.finish()
         self._stream = None
-        return code
+        return Answer(status)
 
     async def _guard(self, work: Awaitable[_T]) -> _T | None:
         """What `work` returns; None when it failed, which is logged without what it said."""

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicomnode.dimse.scp import Limits, Rejection, Server
+from dicomnode.dimse.scp import Answer, Limits, Rejection, Server
+from dicomnode.dimse.service import nothing
 from dicomnode.model import Buffer, Origin, Peer, Received
 
 STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -43,7 +44,10 @@ class Stream:
 
 @dataclass
 class Keeper:
-    """Admits the calling AE title STAGING to DICOMNODE; `pause` is awaited by every store and write."""
+    """Admits the calling AE title STAGING to DICOMNODE; `pause` is awaited by every store and write.
+
+    `then` is what every whole instance leaves to be done behind its answer.
+    """
 
     status: int = 0
     pause: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
@@ -54,6 +58,7 @@ class Keeper:
     ends: list[str] = field(default_factory=list)
     count: int = 0
     certificates: list[bytes | None] = field(default_factory=list)
+    then: Callable[[], None] = nothing
 
     def admit(self, calling: str, called: str, address: str, certificate: bytes | None = None) -> Origin | Rejection:
         self.certificates.append(certificate)
@@ -65,10 +70,10 @@ class Keeper:
     def opened(self, origin: Origin) -> None:
         self.open.append(origin.association)
 
-    async def store(self, received: Received, data: bytearray) -> int:
+    async def store(self, received: Received, data: bytearray) -> Answer:
         await self.pause()
         self.stored.append((received, bytes(data)))
-        return self.status
+        return Answer(self.status, self.then)
 
     async def stream(self, received: Received) -> Stream:
         return Stream(self, received)

@@ -6,27 +6,25 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 import trustme
+from client import HELLO, calling
 from keeper import EXPLICIT, QUICK, STORAGE, Keeper, serving, until
 from peers import dcmtk
-from talk import REQUEST, joined, p_data_pdu, pdv, store
+from talk import joined, p_data_pdu, pdv, store
 
 from dicomnode.dimse.scp import Limits
 from dicomnode.upper_layer import (
     Abort,
     AbortReason,
     AssociateReject,
-    AssociateRequest,
     ProposedContext,
     echo_request,
     store_request,
 )
-from dicomnode.upper_layer.commands import decode_command, encode_command
+from dicomnode.upper_layer.commands import encode_command
 from dicomnode.upper_layer.messages import p_data
 from dicomnode.upper_layer.pdus import (
     APPLICATION_CONTEXT,
@@ -38,48 +36,7 @@ from dicomnode.upper_layer.pdus import (
     encode_request,
 )
 
-CONTEXTS = (*REQUEST.contexts, ProposedContext(3, "1.2.840.10008.1.1", (EXPLICIT,)))
-HELLO = replace(REQUEST, called="DICOMNODE", calling="STAGING", contexts=CONTEXTS)
 ABORTED = encode_abort(Abort(0, 0))
-
-
-class Client:
-    """One connection that says exactly what the test wants; every read has a deadline."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def say(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def pdu(self, seconds: float = 5) -> bytes:
-        async with asyncio.timeout(seconds):
-            header = await self.reader.readexactly(6)
-            return header + await self.reader.readexactly(int.from_bytes(header[2:], "big"))
-
-    async def rest(self, seconds: float = 8) -> bytes:
-        """Everything until the other side closes."""
-        async with asyncio.timeout(seconds):
-            return await self.reader.read()
-
-    async def status(self) -> tuple[int, int]:
-        """Message ID and status of the next response."""
-        response = decode_command(1, (await self.pdu())[12:])
-        return response.responds_to, response.status
-
-    async def open(self, request: AssociateRequest = HELLO) -> None:
-        self.say(encode_request(request))
-        assert (await self.pdu())[0] == 2
-
-
-@asynccontextmanager
-async def calling(port: int) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        yield Client(reader, writer)
-    finally:
-        writer.close()
 
 
 @pytest.mark.parametrize("said", [b"", b"\1\0", encode_request(HELLO)[:-1], b"\1\0\0\3\0\0" + bytes(5000)])

@@ -114,3 +114,17 @@ def test_a_peer_that_moved_is_found(node, storescp, free_port, write_files):
     made.write(settings)
     reload(made, "configuration-loaded")
     until(lambda: len(research.files()) == 1, 45, what="at its new port")
+
+
+def test_a_line_for_each_instance_from_when_on_the_log_wants_it(way, write_files):
+    chain = way(quiet="300ms")
+    files = synthetic.series(4)
+    dcmtk.dcmsend(chain.port, write_files(files[:1]))
+    assert chain.node.events("instance-stored") == []
+    settings = copy.deepcopy(chain.node.settings)
+    settings["log"] = {**settings.get("log", {}), "level": "debug"}
+    chain.node.write(settings)
+    reload(chain.node, "configuration-loaded")
+    dcmtk.dcmsend(chain.port, write_files(files[1:]))
+    chain.node.wait_settled()
+    assert len({line["instance"] for line in chain.node.events("instance-stored")}) == 3
