@@ -118,7 +118,7 @@ def test_a_peer_that_moved_is_found(node, storescp, free_port, write_files):
 
 def test_a_line_for_each_instance_from_when_on_the_log_wants_it(way, write_files):
     chain = way(quiet="300ms")
-    files = synthetic.series(4)
+    files = list(synthetic.series(4))
     dcmtk.dcmsend(chain.port, write_files(files[:1]))
     assert chain.node.events("instance-stored") == []
     settings = copy.deepcopy(chain.node.settings)
