@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from enum import Enum, auto
 from typing import Protocol, cast
 
@@ -197,10 +197,11 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
     # Messages.
 
     def _on_command(self, command: Command) -> None:
-        if command.field == Field.C_CANCEL_RQ:
+        if command.field == Field.C_CANCEL_RQ and not command.has_data_set:
             return
-        if command.is_response:
-            _log.warning("protocol-error", address=self.address, why="a response to nothing")
+        if command.is_response or command.field == Field.C_CANCEL_RQ:
+            why = "a response to nothing" if command.is_response else "a C-CANCEL-RQ with a data set"
+            _log.warning("protocol-error", address=self.address, why=why)
             self.abort("protocol-error")
             return
         self._command = command
@@ -257,30 +258,34 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         self._working, self._work = False, None
 
     async def _pass_on(self, incoming: Incoming) -> None:
-        await incoming.pass_on()
-        self._ended()
-        if not self._left():
-            self._pump()
+        try:
+            await incoming.pass_on()
+            self._ended()
+            if not self._left():
+                self._pump()
+        except Exception as error:  # noqa: BLE001 - no transport sees it, and nobody else would end the association
+            self._failed(error)
 
     async def _answer(self, incoming: Incoming) -> None:
         if self._hall.refusing:
             await incoming.abandon()
-        answer = await incoming.finish()
-        self._ended()
-        self._incoming = None
-        if self._how is None:
-            self._respond(answer.status)
-        self._do(answer.then)
-        if not self._left():
-            self._pump()
-
-    def _do(self, then: Callable[[], None]) -> None:
-        """What an answer left to be done; when it fails nobody can be told any more but the log."""
         try:
-            then()
-        except Exception as error:  # noqa: BLE001 - whatever the service raises, the association goes on
-            assert self.origin is not None
-            _log.error("store-failed", association=self.origin.association, why=type(error).__name__)
+            answer = await incoming.finish()
+            self._ended()
+            self._incoming = None
+            if self._how is None:
+                self._respond(answer.status)
+            answer.then()
+            if not self._left():
+                self._pump()
+        except Exception as error:  # noqa: BLE001 - as in _pass_on
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        assert self.origin is not None
+        _log.error("association-failed", association=self.origin.association, why=type(error).__name__)
+        self._ended()
+        self.drop()
 
     async def _abandon(self, incoming: Incoming) -> None:
         await incoming.abandon()

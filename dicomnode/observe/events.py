@@ -23,6 +23,8 @@ EVENTS: dict[str, str] = {
     "association-rejected": "an association was rejected",
     "handshake-timeout": "a peer connected and did not open an association in time",
     "connection-dropped": "a connection was closed at once, for there were too many",
+    "association-failed": "an unexpected error ended an association; what it acknowledged is on stable storage, and "
+    "entered by the next start at the latest: restart the node, and report it",
     "associations-left": "open associations did not finish before the drain deadline and were aborted",
     "admit-failed": "an association could not be judged and was rejected",
     "accept-failed": "no connection can be accepted now; the system is short of descriptors or memory",
