@@ -15,6 +15,7 @@ from dicomnode.studies import DECISIONS
 from dicomnode.ways import Way
 
 FIND = "find"
+OURS = "2.25."  # how the UIDs begin that are made here
 
 
 class Desk:
@@ -45,11 +46,14 @@ class Desk:
 
 
 def find_study(journal: Journal, named: str, project: str | None, keys: Mapping[str, ProjectKeys]) -> Study:
-    """The one study whose key or pseudonymous UID begins so, or whose original UID this is (blocking).
+    """The one study whose key or pseudonymous UID begins so, or whose whole UID this is, here or there (blocking).
 
     `keys` are those of the projects whose original UIDs may be asked for. Raises PermanentError.
     """
-    found = [study for study in journal.find_study(named) if project in (None, study.project)] if named else []
+    begin = [study for study in journal.find_study(named) if project in (None, study.project)] if named else []
+    found = [study for study in begin if named in (study.study_key, study.study_uid)]
+    if not found:  # a UID that is retained may be the beginning of another's, and name one that is not here
+        found = [s for s in begin if s.study_key.startswith(named) or s.study_uid.startswith(OURS)]
     if not found:
         by_key = {name: journal.get_study(name, own.journal_key("study", named)) for name, own in keys.items()}
         found = [study for study in by_key.values() if study and project in (None, study.project)]

@@ -71,6 +71,10 @@ class PeerUnreachable(TransientError):
     """No TCP connection, no answer in time, or the association ended before its time."""
 
 
+class PeerLost(PeerUnreachable):
+    """A peer that had answered ended the association in the middle, or said nothing any more."""
+
+
 class PeerRejected(DicomnodeError):
     """The peer answered A-ASSOCIATE-RJ; `result` 1 is permanent, 2 transient (PS3.8 9.3.4)."""
 

@@ -125,9 +125,7 @@ class Intake:
 
     def echoed(self, origin: Origin) -> None:
         """An association may be kept open for ever by C-ECHO: what it carried is carried no longer."""
-        key = self._carried.pop(origin.association, None)
-        if key is not None:
-            self._open.idle_association(origin.association, key)
+        self._leave(origin.association)
 
     def closed(self, origin: Origin, how: str) -> None:
         """An association ended: what it carried is carried no longer."""
@@ -176,7 +174,7 @@ class Intake:
             if self.storage.originals.wanted:
                 await self.in_thread(self.keep_original, way, key, cleaned.originals, received, [data])
             if duplicate:
-                self.arrivals.duplicates += 1
+                self._note_duplicate(way, received)
                 return Answer(SUCCESS)
             self.check_owner(way, cleaned)
         except Doubt as doubt:
@@ -313,7 +311,20 @@ class Intake:
         elif outcome is not None:
             self.note_withheld(outcome, received)
         else:
-            self.arrivals.duplicates += 1
+            self._note_duplicate(self._way(received.origin), received)
+
+    def _note_duplicate(self, way: Way, received: Received) -> None:
+        """An association that brings what another study has already has moved on to that one."""
+        self.arrivals.duplicates += 1
+        known = self.storage.journal.known(way.project, way.keys.journal_key("instance", received.sop_uid))
+        if known is not None and self._carried.get(received.origin.association) != (way.project, known.study_key):
+            self._leave(received.origin.association)
+
+    def _leave(self, association: int) -> None:
+        """The association carries no study for now."""
+        key = self._carried.pop(association, None)
+        if key is not None:
+            self._open.idle_association(association, key)
 
     def turn(self, project: str, instance_key: str) -> AbstractAsyncContextManager[None]:
         """The only turn for this instance: twins are put one after the other."""
@@ -323,11 +334,9 @@ class Intake:
         if association not in self._bound:  # it has ended: what was under way was kept without it
             self._completion.arrived(key, None)
             return
-        before = self._carried.get(association)
-        if before != key:
+        if self._carried.get(association) != key:
+            self._leave(association)
             self._carried[association] = key
-            if before is not None:
-                self._open.idle_association(association, before)
         self._completion.arrived(key, association)
 
     def check_ready(self) -> None:

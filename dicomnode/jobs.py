@@ -22,6 +22,7 @@ from dicomnode.dimse.query import FoundStudy
 from dicomnode.errors import (
     CannotKeep,
     DicomnodeError,
+    PeerLost,
     PeerRejected,
     PeerUnreachable,
     PermanentError,
@@ -45,13 +46,17 @@ LOOK = 30.0  # seconds between looks when nothing is due
 
 @dataclass(slots=True)
 class Source:
-    """A source at work: what is under way, and when and why it is left alone."""
+    """A source at work: what is under way, and when and why it is left alone.
+
+    `lost_at` is the last job in the middle of which it ended the association, unless another was done since.
+    """
 
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     resume_at: float = 0.0
     failures: int = 0
     blocked: bool = False
     why: str = ""
+    lost_at: int | None = None
 
 
 class Worker:
@@ -100,6 +105,7 @@ class Worker:
         """A source that was left alone is tried at once."""
         for source in self.sources.values():
             source.resume_at, source.failures, source.blocked, source.why = 0.0, 0, False, ""
+            source.lost_at = None
         self.hurry()
 
     def listen(self, retrieval: int, report: Report) -> Callable[[], None]:
@@ -198,8 +204,12 @@ class Worker:
         try:
             state, changed = await self._do(peer, source, retrieval, job, told.append)
         except (PeerUnreachable, PeerRejected, CannotKeep, WrongMachine, NotServed) as error:
-            wait = self._leave_alone(peer, source, retrieval, error)
-            state, changed = WAITING, {"error": str(error), "next_at": time.time() + (0.0 if source.blocked else wait)}
+            if isinstance(error, PeerLost) and _at_this_alone(source, job):
+                state, changed = self._put_off(job, error)
+            else:
+                wait = self._leave_alone(peer, source, retrieval, error)
+                at = time.time() + (0.0 if source.blocked else wait)
+                state, changed = WAITING, {"error": str(error), "next_at": at}
         except TransientError as error:
             state, changed = self._put_off(job, error)
         except DicomnodeError as error:
@@ -244,7 +254,7 @@ class Worker:
             answer = await self._fetch(way, peer, retrieval, job)
         else:
             answer = await self._resolve(way, peer, retrieval, job)
-        source.failures, source.why = 0, ""
+        source.failures, source.why, source.lost_at = 0, "", None
         return answer
 
     async def _resolve(self, way: Way, peer: Peer, retrieval: Retrieval, job: Job) -> tuple[str, dict[str, object]]:
@@ -310,6 +320,13 @@ class Worker:
     def _tell(self, retrieval: int, document: dict[str, object]) -> None:
         for report in self._listeners.get(retrieval, []):
             report(document)
+
+
+def _at_this_alone(source: Source, job: Job) -> bool:
+    """Whether it is this job in the middle of which the source ends the association, as far as has been seen."""
+    alone = source.lost_at in (None, job.id)
+    source.lost_at = job.id
+    return alone
 
 
 def line_of(way: Way, line: Line) -> tuple[Line, str, str]:

@@ -265,7 +265,7 @@ class Node:
 
     def _patience(self) -> tuple[Patience, Deadlines]:
         forward, timeouts = self.settings.forward, self.settings.timeouts
-        deadlines = Deadlines(timeouts.connect, timeouts.handshake, timeouts.stall, timeouts.answer)
+        deadlines = Deadlines(timeouts.connect, timeouts.connect, timeouts.stall, timeouts.answer)
         return Patience(forward.first, forward.most, forward.attempts), deadlines
 
     async def renew(self) -> bool:

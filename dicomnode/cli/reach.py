@@ -19,11 +19,10 @@ from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomnode.errors import DicomnodeError, PeerRejected
 from dicomnode.model import Peer
 
-SILENCE = 10.0  # seconds
+SILENCE = 10.0  # seconds that a peer may take at least
 MOST_CONTEXTS = 128
 NO_STUDY = "2.25.329800735698586629295641978511506172918"  # a random UUID: no study has it
 UNKNOWN_DESTINATION = 0xA801
-PATIENCE = Patience(connect=SILENCE, associate=SILENCE, stall=SILENCE, answer=SILENCE, release=2)
 
 CLASSES = tuple(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 COMMON = (  # what a research PACS that takes images should take
@@ -90,8 +89,9 @@ def _roles(settings: Settings, peer: str) -> dict[str, set[str]]:
 
 
 def _reached(settings: Settings, peer: Peer, subject: str, title: str, roles: set[str]) -> Iterator[Finding]:
+    silence = max(SILENCE, settings.timeouts.connect)
     try:
-        query.echo(peer, title, silence=SILENCE)
+        query.echo(peer, title, silence=silence)
     except PeerRejected as error:
         yield Finding(
             "wrong", subject, f"{error}; add {title} on {peer.name}, or correct peers.{peer.name}.ae_title here"
@@ -102,19 +102,21 @@ def _reached(settings: Settings, peer: Peer, subject: str, title: str, roles: se
         return
     yield Finding("ok", subject, f"{peer.ae_title} at {peer.host}:{peer.port} answers C-ECHO to {title}")
     if "destination" in roles:
-        yield _takes(peer, f"{peer.name} C-STORE", title)
+        yield _takes(peer, f"{peer.name} C-STORE", title, silence)
     if "confirms" in roles and "source" not in roles:
-        yield _asked(peer, title)
+        yield _asked(peer, title, silence)
     if "source" in roles:
-        yield from _gives(settings, peer, title)
+        yield from _gives(settings, peer, title, silence)
 
 
-def _takes(peer: Peer, subject: str, title: str) -> Finding:
+def _takes(peer: Peer, subject: str, title: str, silence: float) -> Finding:
     """What a destination takes by C-STORE."""
+    patience = Patience(connect=silence, associate=silence, stall=silence, answer=silence, release=2)
     try:
-        classes = asyncio.run(_accepted(peer, title, [(uid, EXPLICIT_LITTLE) for uid in CLASSES]))
+        classes = asyncio.run(_accepted(peer, title, [(uid, EXPLICIT_LITTLE) for uid in CLASSES], patience))
         first = next((uid for uid, _ in classes), "")
-        syntaxes = asyncio.run(_accepted(peer, title, [(first, syntax) for syntax in SYNTAXES])) if first else []
+        wanted = [(first, syntax) for syntax in SYNTAXES] if first else []
+        syntaxes = asyncio.run(_accepted(peer, title, wanted, patience))
     except DicomnodeError as error:
         return Finding("wrong", subject, str(error))
     if not classes:
@@ -128,11 +130,11 @@ def _takes(peer: Peer, subject: str, title: str) -> Finding:
     return Finding("warning" if lacking else "ok", subject, text)
 
 
-async def _accepted(peer: Peer, title: str, wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
+async def _accepted(peer: Peer, title: str, wanted: list[tuple[str, str]], patience: Patience) -> list[tuple[str, str]]:
     accepted = []
     for first in range(0, len(wanted), MOST_CONTEXTS):
         part = wanted[first : first + MOST_CONTEXTS]
-        sender = await Sender.connect(peer, title, part, patience=PATIENCE)
+        sender = await Sender.connect(peer, title, part, patience=patience)
         accepted += [context for context in part if sender.accepts(*context)]
         await sender.release()
     return accepted
@@ -142,26 +144,26 @@ def _names(uids: Iterable[str]) -> str:
     return ", ".join(UID(uid).name.removesuffix(" Storage").removesuffix(" Image") for uid in uids)
 
 
-def _asked(peer: Peer, title: str) -> Finding:
+def _asked(peer: Peer, title: str, silence: float) -> Finding:
     """Whether a peer can be asked what it holds."""
     try:
-        query.find_study(peer, title, NO_STUDY, silence=SILENCE)
+        query.find_study(peer, title, NO_STUDY, silence=silence)
     except DicomnodeError as error:
         text = f"{error}; allow C-FIND (study root) from {title} on {peer.name}"
         return Finding("wrong", f"{peer.name} C-FIND", text)
     return Finding("ok", f"{peer.name} C-FIND", f"answers C-FIND to {title}")
 
 
-def _gives(settings: Settings, peer: Peer, title: str) -> Iterator[Finding]:
+def _gives(settings: Settings, peer: Peer, title: str, silence: float) -> Iterator[Finding]:
     """Whether a source can be asked, and moves to us; nothing is moved, for the study does not exist."""
-    finding = _asked(peer, title)
+    finding = _asked(peer, title, silence)
     yield finding
     if finding.verdict != "ok":
         return
     here = f"{title} with this machine's address and port {settings.node.port}"
     try:
         moved = query.move_study(
-            peer, title, title, NO_STUDY, progress=lambda _: None, alive=lambda: 0.0, silence=SILENCE
+            peer, title, title, NO_STUDY, progress=lambda _: None, alive=lambda: 0.0, silence=silence
         )
     except DicomnodeError as error:
         yield Finding("wrong", f"{peer.name} C-MOVE", f"{error}; allow C-MOVE (study root) from {title} on {peer.name}")

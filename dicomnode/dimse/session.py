@@ -20,7 +20,7 @@ from dicomnode.dimse.link import why
 from dicomnode.dimse.refusals import rejected
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomnode.dimse.tls import client_context
-from dicomnode.errors import PeerUnreachable, PermanentError
+from dicomnode.errors import PeerLost, PeerUnreachable, PermanentError
 from dicomnode.model import Peer
 
 CONNECT = 10.0
@@ -195,10 +195,10 @@ class Session:
         """The peer did something."""
         self._last, self.answered = time.monotonic(), True
 
-    def lost(self) -> PeerUnreachable:
+    def lost(self) -> PeerLost:
         """The error to raise when a response never came."""
         how = f"said nothing for {self.silence:g} s" if self.timed_out else "ended the association"
-        return PeerUnreachable(f"{self.peer.name} {how}", "look into its log")
+        return PeerLost(f"{self.peer.name} {how}", "look into its log")
 
     def _watchdog(self) -> None:
         while not self._over.wait(_LOOK):

@@ -101,3 +101,21 @@ def test_held_whole_and_streamed_are_the_same(way):
     (study,) = chain.node.wait_settled()
     assert (study["stored"], study["withheld"]) == (1, 1)
     assert chain.research.data_sets() == chain.expect([images.written(first)])
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_an_association_that_repeats_another_study_has_moved_on(way, size):
+    """Else the study that it brought before would wait for its end."""
+    chain = way(settings=LIMITS)
+    old, new = (synthetic.ct(number=study, study=study, rows=size, columns=size) for study in (2, 1))
+    with Caller(chain.port).associate() as caller:
+        caller.say(stored(1, old))
+        assert caller.status() == 0
+    chain.node.wait_settled(1)
+    with Caller(chain.port).associate() as caller:
+        caller.say(stored(1, new))
+        assert caller.status() == 0
+        caller.say(stored(2, old))
+        assert caller.status() == 0
+        chain.node.wait_settled(2)
+    assert chain.research.data_sets() == chain.expect([images.written(old), images.written(new)])

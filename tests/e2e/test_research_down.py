@@ -8,6 +8,11 @@ import synthetic
 from chain import Way
 from peers import dcmtk
 from peers.node import SETTLED
+from peers.process import until
+from peers.scripted import Acceptor
+
+from dicomnode.upper_layer import AssociateReject
+from dicomnode.upper_layer.pdus import encode_reject
 
 SOON = {"forward": {"first": "200ms", "most": "1s"}}
 
@@ -42,3 +47,15 @@ def test_away_in_the_middle(way, storescp, write_files):
     chain.node.wait_settled(2)
     assert again.data_sets() == chain.expect(second)
     assert chain.research.data_sets() == chain.expect(first)
+
+
+def test_how_long_a_slow_answer_is_waited_for(node, free_port, write_files):
+    """timeouts.connect is for those whom we call, timeouts.handshake for those who call us."""
+    rejected = encode_reject(AssociateReject(2, 3, 1))
+    with Acceptor(["pdu", 1.5, rejected, "end"]) as slow:
+        peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", slow.port)}
+        waits = {"timeouts": {"connect": "10s", "handshake": "300ms"}, **SOON}
+        made = node(peers, quiet="300ms", settings=waits).start()
+        dcmtk.dcmsend(made.port, write_files(synthetic.series(1)))
+        until(lambda: made.events("delivery-postponed"), 20, "the answer")
+        assert "refused the association" in made.events("delivery-postponed")[0]["error"]

@@ -39,6 +39,7 @@ class Machine:
             "storage": "min_free: 1MiB",
             "forward": "first: 100ms, most: 400ms",
             "hooks": "timeout: 60s",
+            "staging": 4242,
         }
         self.settings |= settings
         self._node: Node | None = None
@@ -67,7 +68,7 @@ class Machine:
 node: {{ae_title: DICOMNODE, bind: 127.0.0.1, port: 0, whole: {told["whole"]}}}
 storage: {{directory: {self.storage}, {told["storage"]}}}
 peers:
-  staging: {{ae_title: STAGING, host: 127.0.0.1, port: 4242}}
+  staging: {{ae_title: STAGING, host: 127.0.0.1, port: {told["staging"]}}}
   research: {{ae_title: RESEARCH, host: 127.0.0.1, port: {self.research}}}
 projects:
   default:
