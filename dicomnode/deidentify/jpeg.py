@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
+from dicomnode.deidentify import icc
 from dicomnode.model import Doubt, Reason
 
 MOST_TEXT = 1 << 16
@@ -64,6 +65,7 @@ class Codestream:
         self._in_tile = self._boxed = False
         self._dangling = False
         self._entropy_end = JPEG_MARKER
+        self._profile = icc.Profile()
 
     def begin(self, length: int) -> None:
         """A fragment of this length comes next."""
@@ -115,6 +117,7 @@ class Codestream:
             self._boxed = False
         if head[:2] == b"\xff\xd8":
             self._state, self._entropy_end = self._jpeg, JPEG_MARKER
+            self._profile = icc.Profile()
             return position + 2
         if head[:2] == b"\xff\x4f":
             self._state, self._in_tile = self._jpeg_2000, False
@@ -150,6 +153,8 @@ class Codestream:
             check_segment(marker, view[position + 4 : stop])
             if marker == 0xC4:
                 self.coding[-1] = without_usual_codes(self.coding[-1])
+            elif marker == icc.MARKER and self._profile.takes(self.texts[-1]):
+                self.coding.append(self.texts.pop())
             self._state = self._entropy if marker == 0xDA else self._jpeg
         return stop
 
