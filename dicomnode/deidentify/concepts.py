@@ -8,6 +8,7 @@ from enum import Enum
 from functools import cache, lru_cache
 
 from dicomnode.deidentify.ages import capped
+from dicomnode.deidentify.encoded import vr_code
 from dicomnode.deidentify.plan import Action, Needle, Step, Steps
 from dicomnode.deidentify.standard import replacements, tables
 
@@ -118,9 +119,16 @@ def _override(base: Steps, changes: dict[int, Change]) -> Steps:
     return Steps(resolve, base.inside)
 
 
-def _kept(step: Step, vr: str) -> Step:
-    """Kept where the VR is the dictionary's; otherwise as everywhere."""
-    return replace(step, action=Action.KEEP, needle=Needle.NONE, dummy=None, implicit=None) if vr in KEPT_VRS else step
+def _kept(said: str, form: str) -> Change:
+    """Kept where the VR is the dictionary's, and under UN what has its form; otherwise as everywhere."""
+
+    def change(step: Step, vr: str) -> Step:
+        kept = replace(step, action=Action.KEEP, needle=Needle.NONE, dummy=None, implicit=None)
+        if vr == "UN":
+            return replace(kept, action=Action.FORM, form=form, searched=vr_code(said))
+        return kept if vr == said else step
+
+    return change
 
 
 def _coded(step: Step, vr: str) -> Step:
@@ -142,11 +150,10 @@ def _identifier(step: Step, _: str) -> Step:
     return replace(step, action=Action.DUMMY if step.action is Action.CLEAN else step.action, needle=Needle.IDENTIFIER)
 
 
-KEPT_VRS = frozenset(["UT", "UI", "UN"])
 CHANGES: dict[Value, tuple[int, Change]] = {
     Value.IDENTIFIER: (TEXT_VALUE, _identifier),
     Value.BIRTH_DATE: (DATE_VALUE, _needle(Needle.BIRTH_DATE)),
     Value.CODE: (CODE_SEQUENCE, _coded),
-    Value.KEPT_TEXT: (TEXT_VALUE, _kept),
-    Value.KEPT_UID: (UID_VALUE, _kept),
+    Value.KEPT_TEXT: (TEXT_VALUE, _kept("UT", "TEXT")),
+    Value.KEPT_UID: (UID_VALUE, _kept("UI", "UI")),
 }

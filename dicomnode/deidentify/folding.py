@@ -21,9 +21,10 @@ LETTERS = str.maketrans(
         "’": "",
         "ʼ": "",
         "`": "",
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
     }
 )
-"""What a letter that does not come apart is written as without it; apostrophes are left out."""
+"""What a letter that does not come apart is written as without it; apostrophes are left out, dashes are hyphens."""
 SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 
 

@@ -4,23 +4,29 @@ All values that come from the received instance are searched, and the segments o
 made itself (pseudonyms, dummies) holds nothing of it. Free text is also searched without punctuation, and decoded and
 folded where it is not plain ASCII. Words (OW) are also searched with their bytes swapped. In the bytes of compressed
 frames there is only a search for needles of 6 characters and more, in runs of what texts are written with.
-Where a needle counts, `tokens` says.
+Where a needle counts, `tokens` says; what is found and passes nevertheless, `stays`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from dicomnode.deidentify import values
-from dicomnode.deidentify.encoded import UN, place, vr_code
-from dicomnode.deidentify.folding import folded, spelt_out
-from dicomnode.deidentify.hay import LEAST_IN_FRAMES, SEPARATOR, Hay, Searched, has_utf_16, runs
+from dicomnode.deidentify.encoded import place
+from dicomnode.deidentify.hay import (
+    LEAST_IN_FRAMES,
+    SEPARATOR,
+    Hay,
+    Searched,
+    decoded,
+    has_utf_16,
+    is_odd,
+    readings,
+    runs,
+)
 from dicomnode.deidentify.needles import PADDING, Original, Patterns, patterns_of, squeeze
 from dicomnode.deidentify.plan import Needle
-from dicomnode.deidentify.standard import dictionary, tables
-from dicomnode.deidentify.terms import TERMS
+from dicomnode.deidentify.stays import KeptValue, is_term, stays
 from dicomnode.deidentify.tokens import is_number, is_token, is_word, places
 from dicomnode.deidentify.written import is_alone, is_announced, names_day
 from dicomnode.model import Doubt, Reason
@@ -29,20 +35,13 @@ MOST_SEGMENTS = 16 << 20
 BEHIND = 256
 """So many bytes of a chunk are searched once more with the next."""
 MOST_CODING = 4096
-MANUFACTURER = (0x00080070, 0x00081090)
-NAMED_AFTER = frozenset([0x00080080, 0x00081010, 0x00081040])
-"""An institution, station or department may bear the manufacturer's or the model's name: then it is no needle."""
-DATES = (vr_code("DA"), vr_code("DT"))
-UI, CS = vr_code("UI"), vr_code("CS")
-WORDS = re.compile(rb"[a-z0-9]+")
-NAME_ONLY = re.compile(rb"[a-z][a-z _.&-]*")
 
-Kept: TypeAlias = Callable[[], Iterable[tuple[int, int, bytes]]]
-"""Tag, VR code and value of every element that is kept; asked for only when something was found."""
+Kept: TypeAlias = Callable[[], Iterable[KeptValue]]
+"""Every element that is kept; asked for only when something was found."""
 Found: TypeAlias = "list[tuple[Original, Patterns]]"
 
 
-def nothing() -> Iterable[tuple[int, int, bytes]]:
+def nothing() -> Iterable[KeptValue]:
     """For a gate at which every find is a doubt, also of what the plan lets stay."""
     return ()
 
@@ -128,8 +127,11 @@ class Gate:
 
     def patterns(self) -> Found:
         """What to look for, by original; with what is settled that is not all, see `_all_patterns`."""
-        character_sets = tuple(self.character_sets if self._settled is None else self._settled.character_sets)
+        character_sets = self._all_character_sets()
         return [(original, patterns_of(original, character_sets)) for original in self.originals]
+
+    def _all_character_sets(self) -> tuple[bytes, ...]:
+        return tuple(self.character_sets if self._settled is None else self._settled.character_sets)
 
     def _all_patterns(self) -> Found:
         return self.patterns() if self._settled is None else [*self._settled.found, *self.patterns()]
@@ -212,7 +214,7 @@ class Gate:
                         if pattern in squeeze(value.lower()):
                             self._hit(original, value.strip(PADDING).lower(), whole_value=True)
 
-    def _check_written(self, searched: Searched, found: Found) -> None:
+    def _check_written(self, searched: Searched, found: Found, encoding: str = "latin-1") -> None:
         """What counts in running text only: short values that are announced, dates in words and short forms."""
         hay = searched.free
         for original, patterns in found if hay else ():
@@ -222,18 +224,25 @@ class Gate:
             for form in patterns.loose:
                 if form in hay and any(is_alone(hay, at, form) for at in places(hay, form)):
                     self._hit(original, form)
-            if patterns.day and names_day(hay.decode("latin-1"), *patterns.day):
+            if patterns.day and names_day(hay.decode(encoding, "replace"), *patterns.day):
                 self._hit(original, patterns.year)
 
     def _check_decoded(self, searched: Searched, found: Found) -> None:
-        """Names in text that is not plain ASCII, read in every character set of the instance."""
-        character_sets = tuple(self.character_sets if self._settled is None else self._settled.character_sets)
-        for value in searched.odd:
-            for hay in _readings(value, character_sets):
-                for original, patterns in found:
-                    named = patterns.day is not None and names_day(hay, *patterns.day)
-                    if named or any(is_word(hay, at, text) for text in patterns.text for at in places(hay, text)):
-                        self._hit(original, value.strip(PADDING).lower(), whole_value=True)
+        """Text that is not plain ASCII, read in every character set of the instance."""
+        if not searched.odd:
+            return
+        if searched.decoded is None:
+            searched.decoded = decoded(searched.odd, self._all_character_sets())
+        hay = searched.decoded
+        self._check_whole(hay, found)
+        self._search(hay.text, False, found, False)
+        self._check_squeezed(hay, found)
+        self._check_written(hay, found, "utf-8")
+        spoken = hay.free.decode("utf-8", "replace")
+        for original, patterns in found:
+            for text in patterns.text:
+                if any(is_word(spoken, at, text) for at in places(spoken, text)):
+                    self._hit(original, text.encode())
 
     def _search(self, hay: bytes, binary: bool, found: Found, wide: bool, least: int = 0, terms: bool = True) -> None:
         """Search values; `terms` says that there may be code strings among them, which may have names as terms."""
@@ -271,53 +280,23 @@ class Gate:
         `times` is how often it stands where code strings are; 0 when it was found where none is.
         """
         kind, tag, value, _ = original
-        kept = [(t, vr, v.strip(PADDING).lower()) for t, vr, v in self._kept() if v]
-        found = [(t, vr, v) for t, vr, v in kept if (v == pattern if whole_value else pattern in v)]
-        if _stays(kind, tag, value, pattern, kept):
+        kept = [(t, vr, v.strip(PADDING).lower(), nested) for t, vr, v, nested in self._kept() if v]
+        found = [(t, vr, v) for t, vr, v, _ in kept if (v == pattern if whole_value else pattern in v)]
+        if stays(kind, tag, value, pattern, kept):
             return
-        terms = all(_is_term(*kept_one, pattern) for kept_one in found)
+        terms = all(is_term(*kept_one, pattern) for kept_one in found)
         if kind is Needle.NAME and terms and 0 < times <= sum(v.count(pattern) for _, _, v in found):
             return
-        where = f" repeated in {place((min(t for t, _, _ in found),))}" if found else ""
+        tags = [t for t, _, _ in found] or [t for t, _, v, _ in self._kept() if self._reads(v, pattern)]
+        where = f" repeated in {place((min(tags),))}" if tags else ""
         raise Doubt(Reason.RESIDUE, place((tag,)) + where)
+
+    def _reads(self, value: bytes, pattern: bytes) -> bool:
+        """Whether a value that is kept says it when it is decoded."""
+        return is_odd(value) and any(pattern in text for text in readings(value, self._all_character_sets()))
 
 
 def crosses(patterns: Patterns) -> bool:
     """Whether a pattern has what stands between values, so that it may be found across two of them."""
     every = (patterns.plain, patterns.dated, patterns.wide, patterns.short, patterns.squeezed, patterns.loose)
     return any(SEPARATOR in pattern for each in every for pattern in each)
-
-
-def _readings(value: bytes, character_sets: Sequence[bytes]) -> set[str]:
-    """A value decoded and folded, in every way that is possible."""
-    found = set()
-    for character_set in (*character_sets, b"ISO_IR 192"):
-        try:
-            text = values.decode(value, values.encodings_of(character_set.decode("latin-1")), "UT")
-        except Doubt:
-            continue
-        found |= {folded(text), spelt_out(text)}
-    return found
-
-
-def _is_term(tag: int, vr: int, value: bytes, pattern: bytes) -> bool:
-    """Whether a code string has the pattern only in a term that the standard defines."""
-    if vr != CS and not (vr == UN and dictionary.vr_of(tag) == "CS"):
-        return False
-    return all(part.strip(PADDING) in TERMS for part in value.split(b"\\") if pattern in part)
-
-
-def _stays(kind: Needle, tag: int, value: bytes, pattern: bytes, kept: list[tuple[int, int, bytes]]) -> bool:
-    """Whether the plan lets this very value stay elsewhere on purpose: then it is no needle."""
-    whole = value.strip(PADDING).lower()
-    if kind is Needle.UID:
-        retained = (v for t, vr, v in kept if vr == UI and t not in tables.class_uids())
-        return any(pattern == part.strip(PADDING) for v in retained for part in v.split(b"\\"))
-    if kind is Needle.BIRTH_DATE:
-        return any(vr in DATES and v[:8] == whole[:8] for _, vr, v in kept)
-    if any(t == tag and v == whole for t, _, v in kept):
-        return True
-    if tag not in NAMED_AFTER or NAME_ONLY.fullmatch(whole) is None:
-        return False
-    makers = [v for t, _, v in kept if t in MANUFACTURER]
-    return any(squeeze(whole) == squeeze(maker) or whole in WORDS.findall(maker) for maker in makers)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from dicomnode.deidentify import values
 from dicomnode.deidentify.encoded import OB, OW, UN, vr_code
+from dicomnode.deidentify.folding import folded, spelt_out
 from dicomnode.deidentify.needles import PADDING, squeeze
+from dicomnode.model import Doubt
 
 SEPARATOR = b"\n"
 """Between values: no needle stands across it."""
-FREE_TEXT = tuple(map(vr_code, ("LO", "LT", "PN", "SH", "ST", "UC", "UT")))
-TEXT = tuple(map(vr_code, ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI")))
+FREE_TEXT = tuple(map(vr_code, ("AE", "LO", "LT", "PN", "SH", "ST", "UC", "UT")))
+TEXT = tuple(map(vr_code, ("AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI")))
 BINARY = (
     OB,
-    UN,
     *map(vr_code, ("AT", "FD", "FL", "OD", "OF", "OL", "OV", "SL", "SQ", "SS", "SV", "UL", "US", "UV")),
 )
 UR = vr_code("UR")
+WORDS = re.compile(rb"(?=[^A-Za-z\x80-\xff]*[A-Za-z\x80-\xff])[^\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]+\0*")
+"""A value under UN in which there are letters, and nothing that is not written."""
+ESCAPE = re.compile(rb"\x1b[ -/]*[0-~]?")
+"""An escape sequence (ISO 2022); its last byte may be that of a letter."""
 LEAST_IN_FRAMES = 6
 WRITTEN = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz .,-_/^=")
 RUNS = bytes(0x61 if code in WRITTEN else 0 for code in range(256))
@@ -45,17 +52,20 @@ class Searched:
     whole: set[bytes]
     odd: list[bytes]
     wide: tuple[bool, bool, bool]
+    decoded: Searched | None = None
+    """What the odd values say, when somebody has asked (`Gate`)."""
 
 
 class Hay:
     """The values that are passed on; `keep[vr]` takes one."""
 
-    __slots__ = ("_blobs", "_free", "_texts", "_urls", "_words", "keep")
+    __slots__ = ("_blobs", "_free", "_texts", "_unknown", "_urls", "_words", "keep")
 
     def __init__(self) -> None:
         self._free: list[bytes] = []
         self._texts: list[bytes] = []
         self._urls: list[bytes] = []
+        self._unknown: list[bytes] = []
         self._blobs: list[bytes] = []
         self._words: list[bytes] = []
         self.keep: dict[int, Callable[[bytes], None]] = {
@@ -63,19 +73,42 @@ class Hay:
             **dict.fromkeys(TEXT, self._texts.append),
             **dict.fromkeys(BINARY, self._blobs.append),
             UR: self._urls.append,
+            UN: self._unknown.append,
             OW: self._words.append,
         }
 
     def searched(self) -> Searched:
         """All of it, as it is searched."""
-        urls = [*self._urls, *map(unquote_to_bytes, self._urls)]
-        free = SEPARATOR.join([*self._free, *urls]).lower()
+        written = [*self._free, *self._urls, *map(unquote_to_bytes, self._urls)]
+        written += filter(WORDS.fullmatch, self._unknown)
+        free = SEPARATOR.join(written).lower()
         text = SEPARATOR.join([free, *self._texts]).lower()
-        binary = SEPARATOR.join([*self._blobs, *self._words]).lower()
+        binary = SEPARATOR.join([*self._blobs, *self._unknown, *self._words]).lower()
         swapped = SEPARATOR.join(map(_swapped, self._words)).lower()
-        odd = [value for value in [*self._free, *urls] if _is_odd(value)] if _is_odd(free) else []
+        odd = list(dict.fromkeys(filter(is_odd, written))) if is_odd(free) else []
         wide = has_utf_16(text), has_utf_16(binary), has_utf_16(swapped)
-        return Searched(text, binary, swapped, squeeze(free), free, self._free, _whole(self._free), odd, wide)
+        return Searched(text, binary, swapped, squeeze(free), free, written, _whole(written), odd, wide)
+
+
+def decoded(odd: Iterable[bytes], character_sets: Sequence[bytes]) -> Searched:
+    """What these values say, as it is searched."""
+    hay = Hay()
+    for value in odd:
+        for reading in sorted(readings(value, character_sets)):
+            hay.keep[FREE_TEXT[0]](reading)
+    return hay.searched()
+
+
+def readings(value: bytes, character_sets: Sequence[bytes]) -> set[bytes]:
+    """A value decoded and folded in every way that is possible, in UTF-8; without escape sequences if there is none."""
+    found: set[bytes] = set()
+    for character_set in (*character_sets, b"ISO_IR 192"):
+        try:
+            text = values.decode(value, values.encodings_of(character_set.decode("latin-1")), "UT")
+        except Doubt:
+            continue
+        found |= {folded(text).encode(), spelt_out(text).encode()}
+    return found or {ESCAPE.sub(b" ", value)}
 
 
 def has_utf_16(hay: bytes) -> bool:
@@ -112,6 +145,6 @@ def _swapped(words: bytes) -> bytes:
     return bytes(swapped)
 
 
-def _is_odd(value: bytes) -> bool:
+def is_odd(value: bytes) -> bool:
     """Whether a text needs decoding to be read."""
     return not value.isascii() or b"\x1b" in value

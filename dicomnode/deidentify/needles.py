@@ -71,7 +71,7 @@ class Patterns:
     day: tuple[str, int, int] | None = None
     """Year, month and day of a birth date, to be found with the month as a word."""
     text: set[str] = field(default_factory=set)
-    """Found in text that was decoded and folded."""
+    """Found in text that was decoded and folded; what is ASCII in identifiers is in `plain` and found there, too."""
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -98,8 +98,10 @@ def patterns_of(original: Original, character_sets: tuple[bytes, ...] = ()) -> P
             for word in _names(text) if kind is Needle.NAME else _identifiers(text):
                 _word(word, least, encodings, found)
         if kind is Needle.NAME:
-            found.text.update(form for text in texts for form in _spoken(text, least))
+            found.text.update(form for text in texts for form in _spoken(_names(text), least))
         else:
+            spoken = (form for text in texts if not text.isascii() for form in _spoken(_identifiers(text), least))
+            found.text.update(form for form in spoken if not form.isascii())
             found.squeezed.update(squeezed for text in texts for squeezed in _squeezed(text))
     return found
 
@@ -164,7 +166,7 @@ def _labelled(value: str) -> Iterator[str]:
 
 def _squeezed(text: str) -> Iterator[bytes]:
     """Identifiers without punctuation: with a digit, or longer than words that could stand side by side by chance."""
-    for form in _identifiers(text):
+    for form in _identifiers(text if text.isascii() else folded(text)):
         squeezed = squeeze(form.lower().encode())
         has_digit = any(code in b"0123456789" for code in squeezed)
         if len(squeezed) >= (LEAST_SQUEEZED if has_digit else 2 * LEAST_SQUEEZED) and len(set(squeezed)) > 1:
@@ -176,9 +178,9 @@ def squeeze(text: bytes) -> bytes:
     return text.translate(None, PUNCTUATION)
 
 
-def _spoken(text: str, least: int) -> Iterator[str]:
-    """The words of a name folded, both ways."""
-    for word in _names(text):
+def _spoken(words: Iterable[str], least: int) -> Iterator[str]:
+    """Words folded, both ways."""
+    for word in words:
         if len(word) >= (LEAST_IDEOGRAPHIC if is_ideographic(word) else least):
             yield from (form for form in (folded(word), spelt_out(word)) if len(form) >= LEAST_IDEOGRAPHIC)
 

@@ -148,6 +148,8 @@ class Step:
     reason: str = ""
     form: str = ""
     """For FORM: CS, DS, IS or UI, and TEXT for text under VR UN."""
+    searched: int = 0
+    """For FORM: the code of the VR by which the gate searches the value."""
     made: Made | None = None
     """How the rules make the value; with SHIFT, a number of days of their own."""
 

@@ -14,9 +14,12 @@ VALUE_STAYS = (Action.KEEP, Action.CHECK, Action.AGE, Action.FORM)
 
 
 def walk(
-    data: bytes, elements: Sequence[Element], steps: Steps, plan: Plan, tree: Tree = NO_TREE
-) -> Iterator[tuple[int, int, bytes]]:
-    """Tag, VR and value of all that stays, in sequences too; `tree` rules the content items among the elements."""
+    data: bytes, elements: Sequence[Element], steps: Steps, plan: Plan, tree: Tree = NO_TREE, nested: bool = False
+) -> Iterator[tuple[int, int, bytes, bool]]:
+    """Tag, VR and value of all that stays, and whether it stands in a sequence.
+
+    `tree` rules the content items among the elements.
+    """
     for element in elements:
         tag, vr, _, value, stop, items = element
         step = steps[tag << 16 | vr]
@@ -29,6 +32,6 @@ def walk(
                 own = tree.within(data, element, concepts(plan.options))
             for item in items:
                 if not own.goes(item[0]):
-                    yield from walk(data, item[3], own.steps(item[0], inside), plan, own)
+                    yield from walk(data, item[3], own.steps(item[0], inside), plan, own, True)
         elif step.action in VALUE_STAYS:
-            yield tag, vr, data[value:stop]
+            yield tag, vr, data[value:stop], nested

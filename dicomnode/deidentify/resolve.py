@@ -14,6 +14,7 @@ from functools import partial
 from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.acceptance import Acceptance
 from dicomnode.deidentify.content import CODES
+from dicomnode.deidentify.encoded import vr_code
 from dicomnode.deidentify.exceptions import OVERLAY_PLANE, Exceptions, Treat
 from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
 from dicomnode.deidentify.protocol_series import ProtocolSeries
@@ -165,6 +166,7 @@ class Resolver:
             implicit=implicit,
             reason=reason,
             form=_form(tag, vr) if action is Action.FORM else "",
+            searched=vr_code(dictionary.read_as(tag, vr)) if action is Action.FORM else 0,
             made=treat.made if treat is not None and action in (*MADE, Action.SHIFT) else None,
         )
 

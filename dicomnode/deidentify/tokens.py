@@ -1,13 +1,14 @@
 """Where a needle stands for itself in what is searched, and is not part of a longer word or number.
 
 A letter at the edge of a needle may not continue in a letter (of a needle of 3 characters: nor in a digit), a digit not
-in a digit (zeros in front aside), a UID of less than 12 characters not in a further component in front. Needles of 8
-letters and more are found inside words too. In binary values a needle of less than 5 characters also may not touch
-bytes above 7F.
+in a digit (zeros in front aside, and a time of day behind a date of birth), a UID of less than 12 characters not in a
+further component in front. Needles of 8 letters and more are found inside words too. In binary values a needle of less
+than 5 characters also may not touch bytes above 7F.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,8 @@ LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyz")
 DIGITS = frozenset(b"0123456789")
 ALPHANUMERIC = LETTERS | DIGITS
 DOT = 0x2E
+TIME = re.compile(rb"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:[0-6][0-9])?)?(?![0-9])")
+DATE_LENGTH = 8
 
 
 def places(hay: Any, pattern: Any) -> Iterator[int]:
@@ -42,7 +45,7 @@ def is_token(hay: bytes, at: int, pattern: bytes, kind: Needle, binary: bool) ->
         return False
     if first in DIGITS and before in DIGITS and not _zeros_only(hay, at):
         return False
-    if last in DIGITS and behind in DIGITS:
+    if last in DIGITS and behind in DIGITS and not (kind is Needle.BIRTH_DATE and _begins_datetime(hay, at, pattern)):
         return False
     closed = LETTERS if len(pattern) > ALONE else ALPHANUMERIC
     if len(pattern) < INSIDE_WORDS and (
@@ -50,6 +53,13 @@ def is_token(hay: bytes, at: int, pattern: bytes, kind: Needle, binary: bool) ->
     ):
         return False
     return not (binary and len(pattern) < SHORT_IN_BINARY and (before > 0x7F or behind > 0x7F))
+
+
+def _begins_datetime(hay: bytes, at: int, date: bytes) -> bool:
+    """Whether digits of a time follow a date of digits only, as in a DT; a component of a UID is none."""
+    if len(date) != DATE_LENGTH or not date.isdigit() or (at > 1 and hay[at - 1] == DOT and hay[at - 2] in DIGITS):
+        return False
+    return TIME.match(hay, at + DATE_LENGTH) is not None
 
 
 def _zeros_only(hay: bytes, at: int) -> bool:
@@ -63,9 +73,11 @@ def _zeros_only(hay: bytes, at: int) -> bool:
 
 def is_word(hay: str, at: int, text: str) -> bool:
     """The same as `is_token` for decoded text; in scripts without spaces every place counts."""
+    before, behind = hay[at - 1 : at] if at else "", hay[at + len(text) : at + len(text) + 1]
+    if (text[0].isdigit() and before.isdigit()) or (text[-1].isdigit() and behind.isdigit()):
+        return False
     if is_ideographic(text) or len(text) >= INSIDE_WORDS:
         return True
-    before, behind = hay[at - 1 : at] if at else "", hay[at + len(text) : at + len(text) + 1]
     return not (before.isalpha() or behind.isalpha())
 
 

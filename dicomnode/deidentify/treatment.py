@@ -174,7 +174,7 @@ class Treatment:
             if step.action is FORM and items is None and not (stop - start & 1):
                 raw = data[value:stop]
                 if raw in FORMED[step.form] or values.is_formed(raw, step.form):
-                    keep[vr](raw)
+                    keep[step.searched](raw)
                     continue
             written: list[bytes] | None
             if step.action is REMOVE:
@@ -310,7 +310,7 @@ class Treatment:
         if step.action is WITHHOLD or items is not None or step.form == "TEXT" or tag >> 16 == IMAGE_GROUP:
             raise Doubt(Reason.WRONG_VR, place((*level.path, tag)))
         kept = values.well_formed(level.data[value:stop], step.form)
-        self.gate.keep[element[1]](kept)
+        self.gate.keep[step.searched](kept)
         return rewrite.value(level.data, element, level.implicit, kept.rstrip(PADDING))
 
     def _described(self, level: Level, element: Element, step: Step) -> list[bytes] | None:
@@ -383,7 +383,7 @@ class Treatment:
         if step.book:
             self.identity[IdentityEntry(step.keyword, original, sent)] = None
 
-    def _kept(self) -> Iterator[tuple[int, int, bytes]]:
-        """Tag, VR and value of all that stays as it came."""
+    def _kept(self) -> Iterator[tuple[int, int, bytes, bool]]:
+        """Tag, VR and value of all that stays as it came, and whether it stands in a sequence."""
         for data, elements in self._treated:
             yield from walk(data, elements, self.subject.steps, self.plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, timedelta
 
 import documents
 import images
@@ -32,7 +33,7 @@ OPTIONS = [
 ]
 SYNTAXES = {"explicit": ExplicitVRLittleEndian, "implicit": ImplicitVRLittleEndian}
 PLANTED = re.compile(
-    rb"(?i)zwq[0-9]{5}|pflaume|quittenbaum|1\.2\.826\.0\.1\.3680043\.10\.1337[0-9.]*|(?<![0-9.])19110203"
+    rb"(?i)zwq[0-9]{5}|pflaume|quittenbaum|1\.2\.826\.0\.1\.3680043\.10\.1337[0-9.]*|(?<![0-9.])1911[01][0-9]{3}"
 )
 DAY = "19110203"
 CHOSEN = dict(
@@ -61,13 +62,13 @@ def leaks(output: Dataset | bytes) -> set[bytes]:
 
 
 def value_for(kind: str, number: int) -> object:
-    """A value that says who it is about; `number` is in it."""
-    token = f"Zwq{number:05}"
+    """A value that says who it is about; `number` is in it. No date is a date of birth in another item."""
+    token, day = f"Zwq{number:05}", f"{date(1911, 2, 3) + timedelta(number % 300):%Y%m%d}"
     return {
         "TEXT": f"about {token}",
         "PNAME": f"{token}^Pflaume",
-        "DATE": DAY,
-        "DATETIME": f"{DAY}101112",
+        "DATE": day,
+        "DATETIME": f"{day}101112",
         "TIME": "101112.13",
         "UIDREF": f"{ROOT}.5.{number}",
         "CODE": "C0 99LOCAL " + token,

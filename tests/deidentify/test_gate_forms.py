@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import pytest
-from building import BIG_ENDIAN, HEAD, LONG, SC, SERIES, SOP, STUDY, data_set, doubt_of, element, item, sequence
+from building import (
+    BIG_ENDIAN,
+    HEAD,
+    LONG,
+    SC,
+    SERIES,
+    SOP,
+    STUDY,
+    clean,
+    data_set,
+    doubt_of,
+    element,
+    item,
+    output,
+    received,
+    sequence,
+)
+from compare import BASIC, KEYS, plan_of
 
+from dicomnode.deidentify import Deidentifier, concepts
+from dicomnode.deidentify.encoded import vr_code
 from dicomnode.deidentify.folding import folded, spelt_out
+from dicomnode.deidentify.plan import Action
 from dicomnode.model import Doubt, Reason
 
 SOFTWARE, PLACE, LOOKUP = 0x00181020, 0x00189346, 0x00281201  # kept: LO, SQ, OW
@@ -302,6 +322,121 @@ def test_only_institutions_and_stations_may_be_called_like_the_manufacturer() ->
     assert not found(doubt_of(punctuated))
     numbered = element(0x00080080, "LO", "4455667")
     assert found(doubt_of(data_set(numbered, t00080070="Acme 4455667")))
+
+
+UNDER_UN = [
+    ({"t00100020": "AB-12.345-6"}, b"AB123456"),
+    ({"t00100020": "4711"}, b"MRN 4711"),
+    ({"t00100020": "4711"}, b"4711"),
+    ({"t00100010": "Li^Na"}, b"Pat. Li"),
+    ({}, b"geb. 14. Februar 1937"),
+    ({}, b"born 14.2.37"),
+    ({}, "Ｑｕｉｔｔｅｎｂａｕｍ".encode()),
+]
+MAKER = 0x00080070
+
+
+@pytest.mark.parametrize("vr", ["LO", "UN", "AE", "CS"])
+@pytest.mark.parametrize(("changed", "kept"), UNDER_UN)
+def test_text_under_another_vr_is_searched_as_text(changed: dict[str, str], kept: bytes, vr: str) -> None:
+    kept = kept.upper() if vr == "CS" else kept
+    data = data_set(element(MAKER, vr, kept), without=(MAKER,), **changed)
+    assert found(doubt_of(data)) or (vr == "CS" and kept not in output(clean(data)))
+    assert not found(doubt_of(data_set(element(MAKER, vr, b"ACME"), without=(MAKER,), **changed)))
+
+
+def test_under_un_only_texts_are_searched_as_texts() -> None:
+    """A time and a number may have the digits of the birth date, and a code string may be a term."""
+    for tag, value in ((0x00181201, "050150"), (0x00181405, "500105"), (0x00181405, "4711")):
+        assert not found(doubt_of(data_set(element(tag, "UN", value), t00100030="19500105", t00100020="4711")))
+    assert not found(doubt_of(data_set(element(0x00180015, "UN", "HAND"), t00100010="Hand^Otto")))
+
+
+@pytest.mark.parametrize(("vr", "kept"), [("UN", b"MRN 4711"), ("UN", b"see Pat. Li\0"), ("LO", b"MRN 4711")])
+def test_private_text_that_the_rules_keep(vr: str, kept: bytes) -> None:
+    """In Implicit VR all private elements are UN."""
+    named = BASIC + "attributes: {'(0009,xx01,\"ACME\")': keep}\n"
+    engine = Deidentifier(plan_of(named), KEYS)
+    changed = {"t00100020": "4711", "t00100010": "Li^Na"}
+    creator, syntax = element(0x00090010, "LO", "ACME"), received()
+    with pytest.raises(Doubt) as caught:
+        engine.clean(syntax, data_set(creator, element(0x00091001, vr, kept), **changed))
+    assert caught.value.reason is Reason.RESIDUE
+    for innocent in (b"MRN 4712", b"\0\1MRN 4711", bytes(range(256))):
+        if vr == "UN" or innocent[0]:
+            engine.clean(syntax, data_set(creator, element(0x00091001, vr, innocent), **changed))
+
+
+def test_a_kept_text_of_a_content_item_under_un() -> None:
+    """Where an option keeps the text of a concept, it is read in the same way under UN."""
+    step = concepts.vary(plan_of(BASIC).for_class(SC), concepts.Value.KEPT_TEXT, None).step(0x0040A160, "UN")
+    assert (step.action, step.form, step.searched) == (Action.FORM, "TEXT", vr_code("UT"))
+
+
+JAPANESE, KOREAN = "ISO 2022 IR 6\\ISO 2022 IR 87", "\\ISO 2022 IR 149"
+HOSPITAL, STREET = "慶應義塾大学病院", "東京都港区芝公園"
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value", "kept"),
+    [
+        (0x00100020, "LO", "A1234", "番号A1234"),
+        (0x00100020, "LO", "A1234", "番号A1234番"),
+        (0x00100020, "LO", "AB-12.345-6", "番号AB123456"),
+        (0x00100020, "LO", "4711", "患者 MRN 4711"),
+        (0x00080050, "SH", "KXQ77", "受付KXQ77番"),
+        (0x00080080, "LO", HOSPITAL, HOSPITAL + "検査"),
+        (0x00080080, "LO", HOSPITAL, "検査" + HOSPITAL),
+        (0x00101040, "LO", STREET, "住所" + STREET),
+        (0x00100020, "LO", "PID-4711", "番号ＰＩＤ\u2212４７１１"),
+        (0x00100020, "LO", "12345678", "番号１２３４５６７８"),
+        (0x00100030, "DA", "19370214", "生 １９３７０２１４"),
+        (0x00100030, "DA", "19370214", "１９３７年２月１４日"),
+        (0x00100030, "DA", "19370214", "１４．２．１９３７"),
+    ],
+)
+def test_what_identifies_in_text_with_code_extensions(tag: int, vr: str, value: str, kept: str) -> None:
+    for encoding, character_set in (("utf-8", "ISO_IR 192"), ("iso2022_jp", JAPANESE)):
+        changed = {"t00080005": character_set, "without": (tag, MAKER)}
+        data = data_set(
+            element(tag, vr, value.encode(encoding)), element(MAKER, "LO", kept.encode(encoding)), **changed
+        )
+        doubt = doubt_of(data)
+        assert found(doubt) and doubt is not None and doubt.where.endswith(" repeated in (0008,0070)")
+        innocent = kept[:2] + "一般検査" + kept[-2:] if not kept.isascii() else kept
+        other = element(MAKER, "LO", innocent.encode(encoding))
+        assert not found(doubt_of(data_set(element(tag, vr, value.encode(encoding)), other, **changed)))
+
+
+def test_numbers_inside_longer_numbers_stay_so_when_they_are_decoded() -> None:
+    for kept in ("番号９１２３４５６７８９", "番号9123456789"):
+        data = data_set(
+            element(MAKER, "LO", kept.encode()), without=(MAKER,), t00080005="ISO_IR 192", t00100020="12345678"
+        )
+        assert not found(doubt_of(data))
+    place = element(0x00080080, "LO", "病院123456".encode())
+    for kept, hit in (("病院123456", True), ("病院1234567", False)):
+        text = element(MAKER, "LO", ("検" + kept).encode())
+        assert found(doubt_of(data_set(place, text, without=(MAKER,), t00080005="ISO_IR 192"))) is hit
+
+
+@pytest.mark.parametrize("character_set", [KOREAN, "ISO_IR 100", "ISO_IR 192"])
+def test_a_number_directly_behind_a_designator(character_set: str) -> None:
+    """Also where the set that it designates is none of the declared ones."""
+    kept = b"\x1b$)CA1234 " + "환자".encode("euc_kr")
+    changed = {"t00080005": character_set, "t00100020": "A1234"}
+    assert found(doubt_of(data_set(element(MAKER, "LO", kept), without=(MAKER,), **changed)))
+    assert not found(doubt_of(data_set(element(MAKER, "LO", kept.replace(b"A1", b"BA1")), without=(MAKER,), **changed)))
+
+
+def test_a_punctuated_number_in_an_address() -> None:
+    """What is percent-encoded is read as well."""
+    rules = BASIC + "attributes: {RetrieveURL: keep}\n"
+    for kept in ("http://a.b/AB-12/345-6", "http://a.b/%41B-12345%2D6"):
+        with pytest.raises(Doubt) as caught:
+            data = data_set(element(0x00081190, "UR", kept), t00100020="AB.12.345.6")
+            Deidentifier(plan_of(rules), KEYS).clean(received(), data)
+        assert caught.value.reason is Reason.RESIDUE
 
 
 def test_folding() -> None:

@@ -17,6 +17,8 @@ TEXT = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "S
 FREE_TEXT = frozenset(["LT", "ST", "UC", "UR", "UT"])
 """Of these, the VRs for texts that people write, and for addresses."""
 DATES = frozenset(["DA", "TM", "DT"])
+OF_PEOPLE = FREE_TEXT | {"AE", "LO", "PN", "SH"}
+"""VRs of what people write: any text."""
 SEVERAL = {"US or SS": "US", "OB or OW": "OW", "US or SS or OW": "US", "US or OW": "US", "NONE": "UN"}
 
 
@@ -32,6 +34,12 @@ def vr_of(tag: int) -> str:
         row = rows().get(f"{tag:08X}")
         return row.vr if row is not None and row.vr else "UN"
     return SEVERAL.get(vr, vr)
+
+
+def read_as(tag: int, vr: str) -> str:
+    """The VR by which a text is read: the dictionary's where the file says UN, or a VR for less than any text."""
+    said = vr_of(tag)
+    return said if said in (TEXT if vr == "UN" else OF_PEOPLE) else vr
 
 
 def vrs_of(tag: int) -> frozenset[str]:
