@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from dicomnode.cuts import Cuts
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.dimse.sender import Sender
 from dicomnode.dimse.status import Outcome, describe, outcome
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
-from dicomnode.errors import CannotKeep, DicomnodeError, PeerRejected, PeerUnreachable, StoreDamaged
+from dicomnode.errors import CannotKeep, DicomnodeError, PeerRejected, PeerUnreachable, PermanentError, StoreDamaged
 from dicomnode.loading import Loaded, Row, loaded
 from dicomnode.model import Buffer, Event, Instance, Peer
 from dicomnode.outbox import Outbox
@@ -38,7 +39,9 @@ Context = tuple[str, str]
 class Result:
     """What came of the attempt: `error` says why it has to be made again, `held` why a person is needed.
 
-    `refused` and `unread` are the errors of single instances; in the last attempt for such they are final.
+    `refused` and `unread` are the errors of single instances; in the last attempt for such they are final. `progress`
+    says that the destination gave a final answer to an instance, `unreachable` that it cannot be reached now, and
+    `instance` is the key of the one to which the error is due.
     """
 
     error: str = ""
@@ -47,6 +50,8 @@ class Result:
     held: str = ""
     unreachable: bool = False
     rejected: bool = False
+    progress: bool = False
+    instance: str = ""
     last_chance: bool = False
     last_read: bool = False
 
@@ -86,6 +91,8 @@ class Attempt:
         *,
         deadlines: Deadlines,
         departures: Departures,
+        cuts: Cuts,
+        most_cuts: int,
         stopping: Callable[[], bool],
         last_chance: bool,
         last_read: bool,
@@ -97,13 +104,17 @@ class Attempt:
         self._journal = journal
         self._deadlines = deadlines
         self._departures = departures
+        self._cuts = cuts
+        self._most_cuts = most_cuts  # for which one instance may be to blame, after which it is held
         self._stopping = stopping
         self._in_a_row = 0
 
     async def run(self, calling: str, rows: Sequence[Row]) -> None:
         """Send until all is answered, or until something says to stop."""
+        rest, cut = self._cuts.apart(self._key, rows)
+        groups = [*split(rest), *((list(proposals(row[0])), [row]) for row in cut)]  # each that was cut is alone
         async with Transcoder() as transcoder:
-            for contexts, group in split(rows):
+            for contexts, group in groups:
                 while group and not self._over:
                     group = await self._send_group(calling, contexts, group, transcoder)
                 if self._over:
@@ -135,11 +146,26 @@ class Attempt:
             await sender.release()
         except PeerUnreachable as error:
             sender.abort()
-            result.error, result.unreachable = error.what, True
+            self._note_cut(group[done][0], error)
+            done += 1
         except BaseException:
             sender.abort()
             raise
         return group[done:]
+
+    def _note_cut(self, instance: Instance, error: PeerUnreachable) -> None:
+        """No answer came: it is sent again, after all others. The one to blame for too many cuts is held."""
+        result = self.result
+        times = self._cuts.cut(self._key, instance.instance_key, progress=result.progress)
+        if not times:
+            result.error, result.unreachable = error.what, True
+            return
+        what = f"instance {instance.instance_key} alone ends each association on which it is sent: {error.what}"
+        if times < self._most_cuts:
+            result.error, result.instance = what, instance.instance_key
+        else:
+            hint = f"look into the log of {self._destination.name}, then dicomnode studies retry"
+            self._hold(instance, PermanentError(what, hint))
 
     async def _send(self, sender: Sender, record: Loaded, transcoder: Transcoder) -> None:
         instance = record.instance
@@ -178,6 +204,7 @@ class Attempt:
     def _judge(self, instance: Instance, status: int) -> None:
         """What a status means for the instance, and for those behind it (PS3.4 B.2.3)."""
         meaning = outcome(status)
+        self._cuts.answered()
         if meaning is Outcome.RETRY and not self.result.last_chance:
             self._in_a_row += 1
             self.result.refused = f"{self._destination.name} answered: {describe(status)}"
@@ -185,6 +212,7 @@ class Attempt:
                 self.result.error = self.result.refused
             return
         self._in_a_row = 0
+        self.result.progress = True
         if meaning is Outcome.VERIFY:
             self._tell("instance-verify", instance=instance.instance_key, status=f"0x{status:04X}")
         self._record(instance, status, ok=meaning in (Outcome.SENT, Outcome.VERIFY))

@@ -16,6 +16,7 @@ import structlog
 
 from dicomnode import confirm
 from dicomnode.attempt import Attempt, Result
+from dicomnode.cuts import Cuts
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.errors import DicomnodeError
 from dicomnode.model import Delivery, DeliveryState, Event, Peer
@@ -66,10 +67,11 @@ class Forwarder:
         self._asking: set[asyncio.Task[list[str]]] = set()
         self._lacked: dict[Key, int] = {}  # how often in a row it did not; the journal has what was sent again
         self.departures = Departures()
+        self._cuts = Cuts()
         self._waiting: dict[Key, Delivery] = {}
         self._due: dict[Key, float] = {}  # when each may be tried, in monotonic seconds: the wall clock may jump
         self._busy: set[Key] = set()
-        self._dropped: set[Key] = set()  # of those that are busy
+        self._dropped: dict[Key, DeliveryState] = {}  # of those that are busy: the state in which they end
         self._refusals: dict[Key, int] = {}
         self._changed = asyncio.Event()
         self._failures = 0
@@ -80,6 +82,9 @@ class Forwarder:
     def add(self, delivery: Delivery) -> None:
         """Queue a study; one that is being sent now is taken up again afterwards."""
         self._queue(delivery)
+        key = (delivery.project, delivery.study_key)
+        if key in self._dropped:
+            self._dropped[key] = DeliveryState.WAITING
         self._changed.set()
 
     def _queue(self, delivery: Delivery) -> None:
@@ -104,16 +109,24 @@ class Forwarder:
         return len(self._waiting.keys() | self._busy)
 
     def renew(self, destination: Peer, patience: Patience, deadlines: Deadlines) -> None:
-        """Use these from the next attempt on, which is now."""
+        """Use these from the next attempt on, which is now; a destination that did not change is not asked earlier."""
+        moved = destination != self.destination
         self.destination, self._patience, self._deadlines = destination, patience, deadlines
+        for key, delivery in self._waiting.items():
+            if moved or delivery.state is not DeliveryState.SENT:
+                self._due[key] = time.monotonic()
         self.hurry()
 
-    def drop(self, key: Key) -> bool:
-        """Send nothing more of this study until it is added again; True where an instance is just being sent."""
+    def drop(self, key: Key, state: DeliveryState = DeliveryState.WAITING) -> bool:
+        """Send nothing more of this study until it is added again; True where an instance is just being sent.
+
+        In that case its delivery is left in this `state` afterwards.
+        """
         for forgotten in (self._waiting, self._due, self._lacked):
             forgotten.pop(key, None)
+        self._cuts.forget(key)
         if key in self._busy:
-            self._dropped.add(key)
+            self._dropped[key] = state
         return key in self._busy
 
     def hurry(self) -> None:
@@ -153,7 +166,7 @@ class Forwarder:
                 self._set_aside(delivery, f"an unexpected error of the node: {type(error).__name__}")
             finally:
                 self._busy.discard(key)
-                self._dropped.discard(key)
+                self._dropped.pop(key, None)
                 self._changed.set()
 
     def _next(self) -> Delivery | None:
@@ -177,8 +190,9 @@ class Forwarder:
         """Something of ours does not work: the study waits like for a destination that is away."""
         attempts = delivery.attempts + 1
         next_at = time.time() + self._wait(attempts)
-        waiting = replace(delivery, state=DeliveryState.WAITING, attempts=attempts, next_at=next_at, error=error)
         key = (delivery.project, delivery.study_key)
+        state = self._dropped.get(key, DeliveryState.WAITING)
+        waiting = replace(delivery, state=state, attempts=attempts, next_at=next_at, error=error)
         told = self._event("delivery-postponed", key, error=error, attempt=attempts)
         self._journal.delivery(waiting, told if error != delivery.error else None)
         self._queue_again(waiting)
@@ -189,13 +203,16 @@ class Forwarder:
         self._journal.delivery(delivery)
         await asyncio.wrap_future(self._journal.flush())
         rows = await asyncio.to_thread(self._journal.unsent, *key, self.destination.name)
+        destination = self.destination
         attempt = Attempt(
-            self.destination,
+            destination,
             key,
             self._outbox,
             self._journal,
             deadlines=self._deadlines,
             departures=self.departures,
+            cuts=self._cuts,
+            most_cuts=self._patience.refusals,
             stopping=lambda: self._stopping or key in self._dropped,
             last_chance=self._refusals.get(key, 0) + 1 >= self._patience.refusals,
             last_read=delivery.attempts + 1 >= READS,
@@ -203,12 +220,18 @@ class Forwarder:
         await attempt.run(self._calling(delivery.project), rows)
         if attempt.result.refused:
             self._refusals[key] = self._refusals.get(key, 0) + 1
-        await self._conclude(delivery, attempt.result)
+        if attempt.result.progress:
+            delivery = replace(delivery, attempts=0)
+            self._reached()
+        elif attempt.result.unreachable and destination == self.destination:
+            self._unreached(attempt.result)
+        await self._conclude(delivery, attempt.result, at_once=destination != self.destination)
 
     def _event(self, name: str, key: Key, **facts: object) -> Event:
         return Event(name, time.time(), *key, {"destination": self.destination.name, **facts})
 
-    async def _conclude(self, delivery: Delivery, result: Result) -> None:
+    async def _conclude(self, delivery: Delivery, result: Result, *, at_once: bool) -> None:
+        """Note what came of it; where the destination was another meanwhile, what failed is tried again `at_once`."""
         key, before = (delivery.project, delivery.study_key), delivery.error
         await asyncio.wrap_future(self._journal.flush())
         sent, refused = await asyncio.to_thread(self._journal.answers, *key, self.destination.name)
@@ -218,22 +241,24 @@ class Forwarder:
         delivery = replace(delivery, sent=sent, failed=refused)
         event: Event | None = None
         if result.error or self._stopping or key in self._dropped:
-            delivery = self._postpone(delivery, result, time.time())
-            if result.error and (delivery.attempts == 1 or result.error != before):
-                event = self._event("delivery-postponed", key, error=result.error, attempt=delivery.attempts)
+            delivery = self._postpone(delivery, result, time.time(), at_once=at_once)
+            if result.error and result.error != before:
+                facts = {"error": result.error, "instance": result.instance, "attempt": delivery.attempts}
+                event = self._event("delivery-postponed", key, **facts)
         else:
             self._reached()
             self._refusals.pop(key, None)
+            self._cuts.forget(key)
             if key in self._waiting:  # more of it came meanwhile: its end is the next attempt's
                 return
             state = _end(delivery, result)
             delivery = replace(delivery, state=state, attempts=0, error=result.held, next_at=0.0)
-            facts = {"error": result.held} if result.held else {}
-            event = self._event(f"delivery-{state}", key, sent=sent, failed=refused, **facts)
+            event = self._event(f"delivery-{state}", key, sent=sent, failed=refused, error=result.held)
         self._journal.delivery(delivery, event)
         await asyncio.wrap_future(self._journal.flush())
         if delivery.state is DeliveryState.WAITING:
             self._queue_again(delivery)
+        if delivery.state in (DeliveryState.WAITING, DeliveryState.WITHDRAWN):
             return
         self._finished(delivery)
         if delivery.state is DeliveryState.SENT and self._asked(delivery.project):
@@ -315,21 +340,22 @@ class Forwarder:
         await asyncio.wrap_future(self._journal.flush())
         self._finished(delivery)
 
-    def _postpone(self, delivery: Delivery, result: Result, now: float) -> Delivery:
+    def _postpone(self, delivery: Delivery, result: Result, now: float, *, at_once: bool) -> Delivery:
         attempts = delivery.attempts + bool(result.error)
-        wait = self._wait(attempts) if result.error else 0.0
-        if result.unreachable:
-            self._unreached(result)
+        wait = self._wait(attempts) if result.error and not at_once else 0.0
+        state = self._dropped.get((delivery.project, delivery.study_key), DeliveryState.WAITING)
         if result.error:
             log.warning(
                 "delivery-postponed",
                 destination=self.destination.name,
                 study=delivery.study_key,
+                instance=result.instance or None,
                 error=result.error,
                 attempt=attempts,
                 seconds=round(wait, 1),
             )
-        return replace(delivery, state=DeliveryState.WAITING, attempts=attempts, next_at=now + wait, error=result.error)
+        error = result.error if state is DeliveryState.WAITING else ""
+        return replace(delivery, state=state, attempts=attempts, next_at=now + wait, error=error)
 
     def _unreached(self, result: Result) -> None:
         """Wait longer and longer; a permanent rejection needs a person, so it is looked after now and then only."""

@@ -236,7 +236,7 @@ class ProjectSettings(Section):
 
 
 class ForwardSettings(Section):
-    """Sending: the wait between attempts doubles from `first` to `most` seconds; `attempts` limits refusals."""
+    """Sending: the wait between attempts doubles from `first` to `most` seconds; `attempts` limits refusals, cuts."""
 
     associations: Count = 1
     attempts: Count = 20

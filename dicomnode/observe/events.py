@@ -40,7 +40,7 @@ EVENTS: dict[str, str] = {
     "instance-refused-patient": "the patient is not in the project's table (patients.unknown: refuse): 0x0124",
     "instance-refused": "a destination refused an instance for good",
     "instance-verify": "a destination took an instance with a warning that is worth a look, or had one under its UID",
-    "instance-held": "an instance cannot be transcoded to what the destination takes; the rest of its study is sent",
+    "instance-held": "a destination cannot be given an instance (the error says why); the rest of its study is sent",
     "instance-lost": "the outbox no longer has an instance whole: retrieve it again; the rest of its study is sent",
     "store-failed": "storing an instance failed unexpectedly and was refused with 0xA700",
     "study-troubled": "an unexpected error kept a study from being judged or deleted; it is tried again",
