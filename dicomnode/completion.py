@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import structlog
 
 from dicomnode.errors import PermanentError
-from dicomnode.following import TROUBLED, Following, event_of, unconfirmed
-from dicomnode.model import DeliveryState, Event, Study, StudyState, Withheld
+from dicomnode.following import TROUBLED, Following, again, event_of, unconfirmed
+from dicomnode.model import Delivery, DeliveryState, Event, Study, StudyState, Withheld
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Fact, Gap, Inquiry, Key, OpenStudies, SourceAnswer, after, judge
@@ -26,11 +27,20 @@ log = structlog.get_logger()
 
 LET_GO = "a person let it go as it is"
 LOOK_EVERY = 0.2  # seconds between looks for quiet studies
+TOGETHER = 256  # studies taken up at once, so that what is written for them is committed together
+RENEWAL = "renewal"  # has a turn of its own
 
 UNDELIVERED = frozenset({DeliveryState.WAITING, DeliveryState.SENDING})
 STATE_EVENTS = frozenset(f"study-{state}" for state in StudyState)
 UNJUDGED = frozenset({StudyState.RECEIVING, StudyState.INCOMPLETE})
 ENDED = frozenset({StudyState.FORWARDED, StudyState.CONFIRMED, StudyState.FAILED, StudyState.WITHHELD})
+
+Each = TypeVar("Each")
+
+
+async def _together(work: Callable[[Each], Awaitable[None]], those: Sequence[Each]) -> None:
+    for start in range(0, len(those), TOGETHER):
+        await asyncio.gather(*map(work, those[start : start + TOGETHER]))
 
 
 class Completion(Following):
@@ -226,17 +236,21 @@ class Completion(Following):
             StudyState.HELD,
             StudyState.INCOMPLETE,
         )
-        for study in await asyncio.to_thread(self._journal.studies, states=unfinished):
-            if study.project not in self._ways:
-                log.warning("project-gone", project=study.project, study=study.study_key)
-                continue
-            async with self._turns.turn((study.project, study.study_key)):
-                await self._resume(study)
-        for key in await asyncio.to_thread(self._outbox.studies):
-            await self._look_again(key)
+        found = await asyncio.to_thread(self._journal.studies, states=unfinished)
+        await _together(self._resume, found)
+        resumed = {(study.project, study.study_key) for study in found if study.state not in ENDED}
+        lying = await asyncio.to_thread(self._outbox.studies)
+        await _together(self._look_again, [key for key in lying if key not in resumed])
         await self._withdraw()
 
     async def _resume(self, study: Study) -> None:
+        if study.project not in self._ways:
+            log.warning("project-gone", project=study.project, study=study.study_key)
+            return
+        async with self._turns.turn((study.project, study.study_key)):
+            await self._resume_one(study)
+
+    async def _resume_one(self, study: Study) -> None:
         key = (study.project, study.study_key)
         if study.state is StudyState.RECEIVING:
             self._open.arrived(key, None, self._ways[study.project].quiet, time.monotonic())
@@ -251,39 +265,66 @@ class Completion(Following):
             await self._hand_over(await self._fresh(study))
 
     async def _take_up(self, key: Key) -> None:
-        """Of a study that went out: what waits to be confirmed, or to be sent again."""
+        """Of a study that went out: what waits to be confirmed, or to be sent again, and what was withdrawn."""
         for delivery in await self._deliveries(key):
             if delivery.state in UNDELIVERED or unconfirmed(delivery, self._ways[key[0]].asked):
                 self.forwarders[delivery.destination].add(delivery)
+            elif delivery.state is DeliveryState.WITHDRAWN:
+                self.forwarders[delivery.destination].add(again(delivery))
 
     def destinations_changed(self) -> None:
-        """The configuration has been renewed: what waits for a destination that is gone waits no longer."""
-        self._start(self._withdraw)
+        """The configuration has been renewed: studies wait for the destinations that they have now, and no others."""
+        self._start(self._change_destinations)
+
+    async def _change_destinations(self) -> None:
+        async with self._turns.turn(RENEWAL):
+            await self._withdraw()
+            unfinished = (StudyState.COMPLETE, StudyState.FORWARDING, StudyState.HELD)
+            await _together(self._hand_to_new, await asyncio.to_thread(self._journal.studies, states=unfinished))
+            lying = set(await asyncio.to_thread(self._outbox.studies))
+            withdrawn = await asyncio.to_thread(self._journal.deliveries, states=(DeliveryState.WITHDRAWN,))
+            back = {(each.project, each.study_key) for each in withdrawn if self._has_way(each)}
+            await _together(self._look_again, sorted(back & lying))
 
     async def _withdraw(self) -> None:
-        """Deliveries to destinations that their project no longer has end; new ones get what is unfinished."""
+        """Deliveries to destinations that their project no longer has end, and studies that have only these left."""
+        await asyncio.wrap_future(self._journal.flush())
         undone = (DeliveryState.WAITING, DeliveryState.SENDING, DeliveryState.HELD)
-        for delivery in await asyncio.to_thread(self._journal.deliveries, states=undone):
-            key, way = (delivery.project, delivery.study_key), self._ways.get(delivery.project)
-            if way is None or delivery.destination in way.destinations:
-                continue
-            forwarder = self.forwarders.get(delivery.destination)
-            if forwarder is not None:
-                forwarder.drop(key)
-            withdrawn = replace(delivery, state=DeliveryState.WITHDRAWN, error="")
-            await asyncio.wrap_future(self._journal.delivery(withdrawn))
-            self.delivered(withdrawn)
-        unfinished = (StudyState.COMPLETE, StudyState.FORWARDING)
-        for study in await asyncio.to_thread(self._journal.studies, states=unfinished):
-            await self._hand_to_new(study)
+        found = await asyncio.to_thread(self._journal.deliveries, states=undone)
+        await _together(self._withdraw_one, [each for each in found if each.project in self._ways])
+        ended = (StudyState.FORWARDED, StudyState.FAILED)
+        for study in await asyncio.to_thread(self._journal.studies, states=ended):
+            if study.project in self._ways:
+                self._start(partial(self._follow, (study.project, study.study_key)))
+
+    def _has_way(self, delivery: Delivery) -> bool:
+        """Whether its project has the delivery's destination now."""
+        return delivery.project in self._ways and delivery.destination in self._ways[delivery.project].destinations
+
+    async def _withdraw_one(self, delivery: Delivery) -> None:
+        if self._has_way(delivery):
+            return
+        forwarder = self.forwarders.get(delivery.destination)
+        if forwarder is not None:
+            forwarder.drop((delivery.project, delivery.study_key), DeliveryState.WITHDRAWN)
+        withdrawn = replace(delivery, state=DeliveryState.WITHDRAWN, error="")
+        await asyncio.wrap_future(self._journal.delivery(withdrawn))
+        self.delivered(withdrawn)
 
     async def _hand_to_new(self, study: Study) -> None:
+        """A study that has a destination more than when it was handed over."""
         key, way = (study.project, study.study_key), self._ways.get(study.project)
         if way is None:
             return
         async with self._turns.turn(key):
-            known = {delivery.destination for delivery in await self._deliveries(key)}
-            if not known.issuperset(way.destinations):
+            study = await self._fresh(study)
+            deliveries = await self._deliveries(key)
+            known = {each.destination for each in deliveries if each.state is not DeliveryState.WITHDRAWN}
+            if known.issuperset(way.destinations):
+                return
+            if study.state is StudyState.HELD and deliveries:  # else it was never handed over
+                study = replace(study, state=await self._pass(study, Fact.RETRY))
+            if study.state in (StudyState.COMPLETE, StudyState.FORWARDING):
                 await self._hand_over(await self._fresh(study))
 
     async def _look_again(self, key: Key) -> None:
@@ -293,5 +334,7 @@ class Completion(Following):
             return
         if await asyncio.to_thread(self._has_unsent, key):
             self.arrived(key, None)
+        elif study.state is StudyState.FORWARDED:
+            await self._take_up(key)
         elif study.state in (StudyState.CONFIRMED, StudyState.WITHHELD) and not self._keep_segments:
             self._delivered[key] = 0.0

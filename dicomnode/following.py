@@ -16,7 +16,7 @@ from dicomnode.model import Delivery, DeliveryState, Event, Study, StudyState
 from dicomnode.outbox import Outbox
 from dicomnode.places import Turns
 from dicomnode.store.journal import Journal
-from dicomnode.studies import Fact, Key, after, amends
+from dicomnode.studies import Fact, Key, after
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -25,7 +25,7 @@ TROUBLED = 5.0  # seconds until the next attempt when the journal cannot be read
 
 SENT_STATES = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED})
 ENDED_STATES = SENT_STATES | {DeliveryState.FAILED, DeliveryState.HELD}
-
+STUCK = frozenset({StudyState.HELD, StudyState.FAILED})
 
 Kept = tuple[Fact, str]
 """Why a complete study is not sent on: what happens to it, and the reason in words."""
@@ -76,9 +76,8 @@ class Following:
         self, study: Study, fact: Fact, *, evidence: str | None = None, expected: int | None = None, why: str = ""
     ) -> StudyState:
         state = after(study.state, fact)
-        amended = True if amends(study.state, fact) else None
         told = replace(study, state=state, evidence=evidence or study.evidence, expected=expected or study.expected)
-        event = None if state is study.state else event_of(replace(told, amended=amended or study.amended), why)
+        event = None if state is study.state else event_of(told, why)
         if event is not None or evidence is not None:
             await asyncio.wrap_future(
                 self._journal.study(
@@ -87,7 +86,6 @@ class Following:
                     state=state,
                     evidence=evidence,
                     expected=expected,
-                    amended=amended,
                     at=time.time(),
                     event=event,
                 )
@@ -116,7 +114,7 @@ class Following:
                 study.project, study.study_key, name, DeliveryState.WAITING, 0, 0.0, "", 0, 0
             )
             if anew or delivery.state is not DeliveryState.WAITING:
-                delivery = _again(delivery)
+                delivery = again(delivery)
             written.append(self._journal.delivery(delivery))
             self.forwarders[name].add(delivery)  # at once: an attempt that ends now must see that there is more
         await self._pass(study, Fact.SENDING)
@@ -134,6 +132,9 @@ class Following:
                 await self._end(study, deliveries)
 
     async def _end(self, study: Study, deliveries: list[Delivery]) -> None:
+        key = (study.project, study.study_key)
+        if study.state in STUCK and await asyncio.to_thread(self._has_unsent, key):
+            return  # what ended was what had been handed over before it was kept back
         if any(d.state is DeliveryState.HELD for d in deliveries):
             await self._pass(study, Fact.HELD)
             return
@@ -146,7 +147,7 @@ class Following:
             return
         state = await self._pass(await self._fresh(study), Fact.CONFIRMED)
         if state is StudyState.CONFIRMED and not self._keep_segments:
-            self._delivered[study.project, study.study_key] = 0.0
+            self._delivered[key] = 0.0
 
     async def _deliveries(self, key: Key) -> list[Delivery]:
         """The study's deliveries to the destinations that its project has today."""
@@ -218,5 +219,6 @@ def unconfirmed(delivery: Delivery, asked: frozenset[str]) -> bool:
     return delivery.state is DeliveryState.SENT and delivery.destination in asked
 
 
-def _again(delivery: Delivery) -> Delivery:
+def again(delivery: Delivery) -> Delivery:
+    """The delivery begun anew, at once."""
     return replace(delivery, state=DeliveryState.WAITING, attempts=0, next_at=0.0, error="", failed=0)

@@ -50,7 +50,10 @@ TRANSITIONS: dict[tuple[S, Fact], S] = {
     (S.FORWARDED, Fact.UNDELIVERABLE): S.FAILED,  # it took what it does not hold
     (S.FORWARDED, Fact.HELD): S.HELD,
     (S.FAILED, Fact.RETRY): S.COMPLETE,
+    (S.FAILED, Fact.DELIVERED): S.FORWARDED,  # the destination that refused it is one no longer
     (S.HELD, Fact.RETRY): S.COMPLETE,
+    (S.HELD, Fact.DELIVERED): S.FORWARDED,
+    (S.HELD, Fact.UNDELIVERABLE): S.FAILED,
     (S.INCOMPLETE, Fact.RETRY): S.RECEIVING,
     **{
         (state, Fact.HOLD): S.ON_HOLD
@@ -90,11 +93,6 @@ REOPENED = frozenset(state for state, fact in TRANSITIONS if fact is Fact.ARRIVE
 def after(state: S, fact: Fact) -> S:
     """The state that follows a fact; the same state where the fact changes nothing."""
     return TRANSITIONS.get((state, fact), state)
-
-
-def amends(state: S, fact: Fact) -> bool:
-    """True when a late instance reopens a study that has already gone out."""
-    return fact is Fact.ARRIVED and state in SENT_ONCE
 
 
 class Verify(StrEnum):

@@ -121,12 +121,11 @@ class Journal(Telling, Gaps, Barred):
         state: StudyState | None = None,
         expected: int | None = None,
         evidence: str | None = None,
-        amended: bool | None = None,
         at: float | None = None,
         event: Event | None = None,
     ) -> Future[None]:
         """Change what is given of a study; it is set up if need be. `at` is when that happened."""
-        told = {"state": state and str(state), "expected": expected, "evidence": evidence, "amended": amended}
+        told = {"state": state and str(state), "expected": expected, "evidence": evidence}
         given = tuple((name, value) for name, value in told.items() if value is not None)
         row = (project, study_key, at or time.time(), given)
         return self._writer.put(changes.change_study, row, urgent=True, also=self._told(event))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import images
 import synthetic
 from peers import dcmtk
 from peers.dcmtk import Dcmqrscp, Storescp
@@ -49,6 +50,21 @@ def test_late_images_that_are_retrieved_go_out_too(
     made.wait_settled()
     assert len(research.files()) == 6
     assert [study["amended"] for study in made.studies()] == [True]
+
+
+def test_what_comes_late_and_is_withheld_amends_nothing(
+    node: Callable[..., Node], storescp: Callable[..., Storescp], free_port: Callable[[], int], write_files: WriteFiles
+) -> None:
+    research = storescp()
+    made = node({"staging": ("STAGING", free_port()), "research": ("RESEARCH", research.port)}, quiet="300ms").start()
+    data_set = synthetic.small()
+    dcmtk.dcmsend(made.port, write_files([images.written(data_set)]))
+    made.wait_settled()
+    data_set.SeriesDescription = "other"
+    dcmtk.dcmsend(made.port, write_files([images.written(data_set)], "conflict"))
+    until(lambda: len(made.events("study-confirmed")) == 2, 30, "a study that was judged again")
+    (study,) = made.studies()
+    assert (study["state"], study["stored"], study["withheld"], study["amended"]) == ("confirmed", 1, 1, False)
 
 
 def test_a_late_instance_of_a_closed_study_survives_a_kill(

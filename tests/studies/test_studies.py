@@ -13,7 +13,6 @@ from dicomnode.studies import (
     Fact,
     OpenStudies,
     after,
-    amends,
     backoff,
     fold,
 )
@@ -63,13 +62,6 @@ def test_a_decision_never_counts_as_delivery(facts: list[Fact], decision: Fact) 
     before = fold(facts)
     state = after(before, decision)
     assert state is before or state not in (StudyState.FORWARDING, StudyState.FORWARDED, StudyState.CONFIRMED)
-
-
-def test_only_a_late_instance_amends() -> None:
-    assert amends(StudyState.FORWARDED, Fact.ARRIVED)
-    assert amends(StudyState.CONFIRMED, Fact.ARRIVED)
-    assert not amends(StudyState.COMPLETE, Fact.ARRIVED)
-    assert not amends(StudyState.FORWARDED, Fact.CONFIRMED)
 
 
 def test_the_table_names_only_known_states_and_facts() -> None:
