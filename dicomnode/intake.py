@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -21,7 +20,7 @@ from dicomnode.admission import Admission
 from dicomnode.completion import Completion
 from dicomnode.crew import Crew
 from dicomnode.deidentify import Cleaned
-from dicomnode.dimse.scp import Answer, InstanceStream, Rejection
+from dicomnode.dimse.scp import InstanceStream, Rejection
 from dicomnode.dimse.status import NOT_AUTHORIZED, OUT_OF_RESOURCES, SUCCESS
 from dicomnode.dimse.syntaxes import DEFLATED, EXPLICIT_BIG
 from dicomnode.errors import CannotKeep
@@ -134,25 +133,25 @@ class Intake:
         self._open.association_closed(origin.association)
         self._threads.submit(self.leases.give_back, origin.association)
 
-    async def store(self, received: Received, data: bytearray) -> Answer:
-        """Take an instance that was held whole; what to answer."""
+    async def store(self, received: Received, data: bytearray) -> int:
+        """Take an instance that was held whole; the status to answer."""
         with self.arrivals.whole(received.began, len(data)):
             return await self._store(received, data)
 
     def _way(self, origin: Origin) -> Way:
         return self._bound.get(origin.association) or self._ways[origin.project]
 
-    async def _store(self, received: Received, data: bytearray) -> Answer:
+    async def _store(self, received: Received, data: bytearray) -> int:
         way = self._way(received.origin)
         key = way.keys.journal_key("instance", received.sop_uid)
         if self.expected.refuses((way.project, key)):
-            return Answer(OUT_OF_RESOURCES)
+            return OUT_OF_RESOURCES
         async with self.turn(way.project, key), self.places.place():
             try:
                 self.check_ready()
                 return await self._take(way, key, received, data)
             except CannotKeep as error:
-                return Answer(self.refuse(received, error))
+                return self.refuse(received, error)
 
     async def stream(self, received: Received) -> InstanceStream:
         """Take an instance too large to hold."""
@@ -161,8 +160,8 @@ class Intake:
             return Refused()
         return LargeInstance(self, way, received)
 
-    async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> Answer:
-        """Keep it, or seal it; what to answer. Raises CannotKeep."""
+    async def _take(self, way: Way, key: str, received: Received, data: bytearray) -> int:
+        """Keep it, or seal it; the status to answer. Raises CannotKeep."""
         begin = time.perf_counter()
         try:
             cleaned = await self._clean_somewhere(way, received, data)
@@ -175,18 +174,19 @@ class Intake:
                 await self.in_thread(self.keep_original, way, key, cleaned.originals, received, [data])
             if duplicate:
                 self._note_duplicate(way, received)
-                return Answer(SUCCESS)
+                return SUCCESS
             self.check_owner(way, cleaned)
         except Doubt as doubt:
             if doubt.reason is Reason.UNKNOWN_PATIENT and way.refuses_unknown:
-                return Answer(self.refuse_patient(received))
+                return self.refuse_patient(received)
             await self._withhold(way, received, doubt, data)
-            return Answer(SUCCESS)
+            return SUCCESS
         begin = time.perf_counter()
         record = keep.record(way, received, cleaned, time.time())
         kept = await self.in_thread(keep.keep, self.leases, received.origin.association, record)
         self.arrivals.keep.add(time.perf_counter() - begin)
-        return Answer(SUCCESS, partial(self.note_kept, kept, received))
+        self.note_kept(kept, received)
+        return SUCCESS
 
     async def _clean_somewhere(self, way: Way, received: Received, data: bytearray) -> Cleaned:
         """On the loop what takes a millisecond; beside it what may take seconds, so that others are heard meanwhile."""

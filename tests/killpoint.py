@@ -98,22 +98,16 @@ def _wrap_commits(points: Points) -> None:
 
 
 def _wrap_answers(points: Points) -> None:
-    from dicomnode.dimse.scp import Answer
     from dicomnode.intake import Intake
     from dicomnode.large import LargeInstance
     from dicomnode.store.journal import Journal
 
     store, finish, sent = Intake.store, LargeInstance.finish, Journal.sent
 
-    async def stored(self: Intake, *arguments: Any) -> Answer:
-        answer = await store(self, *arguments)
+    async def stored(self: Intake, *arguments: Any) -> int:
+        status = await store(self, *arguments)
         points.passed("before answer")
-
-        def then() -> None:
-            points.passed("after answer")
-            answer.then()
-
-        return answer._replace(then=then)
+        return status
 
     async def finished(self: LargeInstance) -> int:
         status = await finish(self)

@@ -270,13 +270,11 @@ class AcceptedAssociation(asyncio.BufferedProtocol):
         if self._hall.refusing:
             await incoming.abandon()
         try:
-            answer = await incoming.finish()
+            code = await incoming.finish()
             self._ended()
             self._incoming = None
-            if self._how is None:
-                self._respond(answer.status)
-            answer.then()
             if not self._left():
+                self._respond(code)
                 self._pump()
         except Exception as error:  # noqa: BLE001 - as in _pass_on
             self._failed(error)

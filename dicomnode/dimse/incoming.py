@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from dicomnode.dimse.service import Answer, InstanceStream, Room, Service
+from dicomnode.dimse.service import InstanceStream, Room, Service
 from dicomnode.dimse.status import OUT_OF_RESOURCES
 from dicomnode.model import Received
 
@@ -71,15 +71,15 @@ class Incoming:
         if len(self._data) > self._whole or not self._grow():
             await self._write()
 
-    async def finish(self) -> Answer:
-        """Nothing more comes; what to answer."""
+    async def finish(self) -> int:
+        """Nothing more comes; the C-STORE status."""
         if not self._failed:
-            answer = await self._guard(self._keep())
-            if answer is not None:
+            code = await self._guard(self._keep())
+            if code is not None:
                 self._give(self._taken)
-                return answer
+                return code
         await self.abandon()
-        return Answer(OUT_OF_RESOURCES)
+        return OUT_OF_RESOURCES
 
     async def abandon(self) -> None:
         """The rest never comes, or is not wanted."""
@@ -108,7 +108,7 @@ class Incoming:
         if data:
             await self._stream.write(data)
 
-    async def _keep(self) -> Answer:
+    async def _keep(self) -> int:
         if not self._taken:
             await self._room.wait(FIRST)
             self._taken = FIRST
@@ -117,9 +117,9 @@ class Incoming:
             return await self._service.store(self._received, data)
         await self._write()
         assert self._stream is not None
-        status = await self._stream.finish()
+        code = await self._stream.finish()
         self._stream = None
-        return Answer(status)
+        return code
 
     async def _guard(self, work: Awaitable[_T]) -> _T | None:
         """What `work` returns; None when it failed, which is logged without what it said."""

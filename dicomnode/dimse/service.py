@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from dicomnode.model import Buffer, Origin, Received
 
@@ -89,20 +88,6 @@ class InstanceStream(Protocol):
         """The rest will never come."""
 
 
-def nothing() -> None:
-    """There is nothing left to be done."""
-
-
-class Answer(NamedTuple):
-    """A C-STORE status; `then` is called as soon as it is written, before anything else happens on the loop.
-
-    The sender goes on meanwhile. Where the association has ended it is called without an answer.
-    """
-
-    status: int
-    then: Callable[[], None] = nothing
-
-
 class Service(Protocol):
     """What the node does with associations and instances; everything is called on the event loop."""
 
@@ -112,8 +97,8 @@ class Service(Protocol):
     def opened(self, origin: Origin) -> None:
         """The association was accepted."""
 
-    async def store(self, received: Received, data: bytearray) -> Answer:
-        """Keep a whole data set, which is the service's own from now on.
+    async def store(self, received: Received, data: bytearray) -> int:
+        """Keep a whole data set, which is the service's own from now on; returns the C-STORE status.
 
         It is begun outside of a task (`prompt.begin`).
         """

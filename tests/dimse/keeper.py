@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicomnode.dimse.scp import Answer, Limits, Rejection, Server
-from dicomnode.dimse.service import nothing
+from dicomnode.dimse.scp import Limits, Rejection, Server
 from dicomnode.model import Buffer, Origin, Peer, Received
 
 STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -44,10 +43,7 @@ class Stream:
 
 @dataclass
 class Keeper:
-    """Admits the calling AE title STAGING to DICOMNODE; `pause` is awaited by every store and write.
-
-    `then` is what every whole instance leaves to be done behind its answer.
-    """
+    """Admits the calling AE title STAGING to DICOMNODE; `pause` is awaited by every store and write."""
 
     status: int = 0
     pause: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
@@ -58,7 +54,6 @@ class Keeper:
     ends: list[str] = field(default_factory=list)
     count: int = 0
     certificates: list[bytes | None] = field(default_factory=list)
-    then: Callable[[], None] = nothing
 
     def admit(self, calling: str, called: str, address: str, certificate: bytes | None = None) -> Origin | Rejection:
         self.certificates.append(certificate)
@@ -70,10 +65,10 @@ class Keeper:
     def opened(self, origin: Origin) -> None:
         self.open.append(origin.association)
 
-    async def store(self, received: Received, data: bytearray) -> Answer:
+    async def store(self, received: Received, data: bytearray) -> int:
         await self.pause()
         self.stored.append((received, bytes(data)))
-        return Answer(self.status, self.then)
+        return self.status
 
     async def stream(self, received: Received) -> Stream:
         return Stream(self, received)

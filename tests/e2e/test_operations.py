@@ -23,7 +23,6 @@ from powercut import Recorder
 from sqlalchemy import event
 
 from dicomnode import config, disk
-from dicomnode.dimse.scp import Answer
 from dicomnode.dimse.sender import Sender
 from dicomnode.intake import Intake
 from dicomnode.model import Buffer, Peer, Received
@@ -86,7 +85,7 @@ def _watch_pixels(patch: pytest.MonkeyPatch) -> list[bool]:
     """Whether the pixels of each write lie in the buffer that was received last."""
     store, write, received, found = Intake.store, disk.write, list[bytearray](), list[bool]()
 
-    async def noted_store(self: Intake, what: Received, data: bytearray) -> Answer:
+    async def noted_store(self: Intake, what: Received, data: bytearray) -> int:
         received[:] = [data]
         return await store(self, what, data)
 

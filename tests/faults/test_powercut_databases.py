@@ -18,7 +18,6 @@ import synthetic
 from machine import Machine, asked, four
 from powercut import Recorder
 
-from dicomnode.dimse.scp import Answer
 from dicomnode.intake import Intake
 from dicomnode.large import LargeInstance
 from dicomnode.model import Instance, Location, Received, Withheld
@@ -53,10 +52,10 @@ async def test_both_databases_are_made_again_after_a_power_cut(tmp_path: Path, m
     answers: list[tuple[int, str]] = []
     store, finish = Intake.store, LargeInstance.finish
 
-    async def stored(self: Intake, received: Received, data: bytearray) -> Answer:
-        answer = await store(self, received, data)
+    async def stored(self: Intake, received: Received, data: bytearray) -> int:
+        status = await store(self, received, data)
         answers.append((recorder.now(), received.sop_uid))
-        return answer
+        return status
 
     async def finished(self: LargeInstance) -> int:
         status = await finish(self)

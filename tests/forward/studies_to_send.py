@@ -11,7 +11,6 @@ from pathlib import Path
 from keeper import Keeper, peer, until
 from kept import KEYS, Clean, clean
 
-from dicomnode.dimse.scp import Answer
 from dicomnode.dimse.sender import Patience as Deadlines
 from dicomnode.forward import Forwarder, Patience
 from dicomnode.model import Delivery, DeliveryState, Received
@@ -31,14 +30,14 @@ class Receiver(Keeper):
     answers: dict[str, list[int]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    async def store(self, received: Received, data: bytearray) -> Answer:
+    async def store(self, received: Received, data: bytearray) -> int:
         self.asked.append(received.sop_uid)
         statuses = self.answers.get(received.sop_uid, [self.status])
         status = statuses.pop(0) if len(statuses) > 1 else statuses[0]
         await self.pause()
         if status == 0 or status >> 12 == 0xB:
             self.stored.append((received, bytes(data)))
-        return Answer(status)
+        return status
 
 
 class World:
