@@ -92,7 +92,7 @@ class Originals:
 
 
 class Doubt(Exception):
-    """Raised while an instance is de-identified: it must be withheld. `where` names tags, never values.
+    """Raised while an instance is de-identified: it must be withheld. `where` names tags of the standard, no values.
 
     `originals` holds the instance's UIDs where they could be read, `judged` what the rules' conditions said of it.
     """

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from dicomnode import disk, sealed
 from dicomnode.deidentify.digest import NO_PIXELS, content_digest, received_of
+from dicomnode.deidentify.encoded import only_standard
 from dicomnode.errors import CannotKeep, KeyFileError, SealBroken
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, Reason, Received, Withheld
@@ -181,7 +182,8 @@ class Quarantine:
             file, LABEL, lambda _, key_id: sealed.seal_key(self._keys[project], project, key_id)
         )
         try:
-            withheld = Withheld(**{**told, "reason": Reason(told["reason"]), "length": 0})
+            read = {"reason": Reason(told["reason"]), "where": only_standard(told["where"]), "length": 0}
+            withheld = Withheld(**told | read)
         except (ValueError, KeyError, TypeError):
             raise sealed.broken() from None
         return _Opened(withheld, received, chunks)

@@ -89,26 +89,28 @@ class _Conversion:
 
     def level(self, position: int, end: int, path: tuple[int, ...], undefined: bool) -> int:
         """Convert the elements of one level; returns the position behind them and an item's delimiter."""
+        last = 0
         try:
             while position < end:
                 group, number, vr, length = BIG(self._data, position)
-                here = (*path, group << 16 | number)
+                tag = group << 16 | number
                 if group == DELIMITERS:
                     if not undefined:
-                        raise Doubt(Reason.UNREADABLE, place(here))
+                        raise Doubt(Reason.UNREADABLE, place((*path, tag), (last,)))
                     LITTLE(self.out, position, group, number, length, vr)
                     return position + 8
-                position = self._element(position, end, vr, length, here)
+                position = self._element(position, end, vr, length, (*path, tag), last)
+                last = tag
         except error:
             raise Short(Reason.TRUNCATED, place(path)) from None
         if undefined:
             raise Doubt(Reason.TRUNCATED, place(path))
         return position
 
-    def _element(self, position: int, end: int, vr: int, length: int, here: tuple[int, ...]) -> int:
+    def _element(self, position: int, end: int, vr: int, length: int, here: tuple[int, ...], last: int) -> int:
         file_order = IN_FILE_ORDER.get(vr)
         if file_order is None:
-            raise Doubt(Reason.UNKNOWN_VR, place(here))
+            raise Doubt(Reason.UNKNOWN_VR, place(here, (last,)))
         tag = here[-1]
         LITTLE(self.out, position, tag >> 16, tag & 0xFFFF, file_order, length)
         value = position + 8
@@ -119,13 +121,13 @@ class _Conversion:
         undefined = length == UNDEFINED
         stop = end if undefined else value + length
         if stop > end:
-            raise Doubt(Reason.TRUNCATED, place(here))
+            raise Doubt(Reason.TRUNCATED, place(here, (last,)))
         if undefined and vr == UN:
             return Reader(self._data, True).items(value, end, True, True, here)[1]
         if vr == SQ:
             return self._items(value, stop, undefined, here)
         if undefined:
-            raise Doubt(Reason.UNREADABLE, place(here))
+            raise Doubt(Reason.UNREADABLE, place(here, (last,)))
         self._value(value, stop, vr, here)
         return stop
 

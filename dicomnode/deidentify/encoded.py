@@ -1,11 +1,13 @@
 """A strict reader of encoded data sets (PS3.5 section 7): it knows where every element starts and ends.
 
 Elements are plain tuples of offsets into the data set, so that what stays untouched is passed on as a slice.
-Whatever does not add up raises Doubt; `where` is the path of tags.
+Whatever does not add up raises Doubt; `where` is the path of tags, see `place`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct, error
 from typing import NoReturn, TypeAlias
 
@@ -25,6 +27,10 @@ DELIMITERS = 0xFFFE
 PIXEL_TAGS = frozenset([0x7FE00008, 0x7FE00009, 0x7FE00010])
 PIXEL_DATA = 0x7FE00010
 FIRST_PIXEL_TAG = 0x7FE00008
+
+UNKNOWN = "(unknown)"
+"""What stands for a tag that is not one of the standard's."""
+TAG = re.compile(r"\(([0-9A-F]{4}),([0-9A-F]{4})\)")
 
 Path: TypeAlias = tuple[int, ...]
 Item: TypeAlias = "tuple[int, int, int, list[Element]]"
@@ -53,9 +59,30 @@ class Short(Doubt):
     """The data set ends too early; more bytes could complete it."""
 
 
-def place(path: Path) -> str:
-    """A path of tags for people."""
-    return ">".join(f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in path)
+def place(path: Path, before: Iterable[int] = ()) -> str:
+    """A path of tags for people. Only tags of the standard are shown: others may be the bytes of a value.
+
+    Where the last one is not, the nearest shown one of the tags `before` it (from there back) tells where that is.
+    """
+    text = ">".join(map(_shown, path))
+    if path and not dictionary.is_standard(path[-1]):
+        nearest = next(filter(dictionary.is_standard, before), None)
+        return text if nearest is None else f"{text} after {_shown(nearest)}"
+    return text
+
+
+def backwards(elements: Sequence[Element]) -> Iterator[int]:
+    """The tags of elements, the last one first."""
+    return (element[0] for element in reversed(elements))
+
+
+def _shown(tag: int) -> str:
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})" if dictionary.is_standard(tag) else UNKNOWN
+
+
+def only_standard(where: str) -> str:
+    """The text of a place without tags that `place` would not show, as former versions wrote them."""
+    return TAG.sub(lambda match: _shown(int(match[1] + match[2], 16)), where)
 
 
 def is_undefined(data: Buffer, value: int) -> bool:
@@ -175,10 +202,10 @@ class Reader:
                 group, number, vr, length = HEADER(data, position)
                 tag = group << 16 | number
                 if tag <= last:
-                    self._disorder(position, tag, path)
+                    self._disorder(position, tag, elements, path)
                 if tag >= FIRST_PIXEL_TAG:
                     if group == DELIMITERS:
-                        return self._item_end(position, end, tag, vr | length, undefined, path)
+                        return self._item_end(position, end, tag, vr | length, undefined, elements, path)
                     if tag in PIXEL_TAGS and not path:
                         return position
                 last = tag
@@ -187,15 +214,15 @@ class Reader:
                     value = position + 8
                     stop = value + length
                     if stop > end:
-                        self._beyond(stop, end, (*path, tag))
+                        self._beyond(stop, end, (*path, tag), elements)
                     append((tag, code, position, value, stop, None))
                     position = stop
                     continue
                 code = LONG.get(vr)
                 if code is None:
-                    raise Doubt(Reason.UNKNOWN_VR, place((*path, tag)))
+                    raise Doubt(Reason.UNKNOWN_VR, place((*path, tag), backwards(elements)))
                 if length:
-                    raise Doubt(Reason.UNREADABLE, place((*path, tag)))
+                    raise Doubt(Reason.UNREADABLE, place((*path, tag), backwards(elements)))
                 length = LENGTH(data, position + 8)[0]
                 value = position + 12
                 position = self._long(elements, tag, code, position, value, length, end, path)
@@ -217,11 +244,11 @@ class Reader:
                 group, number, low, high = HEADER(data, position)
                 tag = group << 16 | number
                 if tag <= last:
-                    self._disorder(position, tag, path)
+                    self._disorder(position, tag, elements, path)
                 length = low | high << 16
                 if tag >= FIRST_PIXEL_TAG:
                     if group == DELIMITERS:
-                        return self._item_end(position, end, tag, length, undefined, path)
+                        return self._item_end(position, end, tag, length, undefined, elements, path)
                     if tag in PIXEL_TAGS and not path:
                         return position
                 last = tag
@@ -230,7 +257,7 @@ class Reader:
                 if code != SQ and length != UNDEFINED:
                     stop = value + length
                     if stop > end:
-                        self._beyond(stop, end, (*path, tag))
+                        self._beyond(stop, end, (*path, tag), elements)
                     append((tag, code, position, value, stop, None))
                     position = stop
                     continue
@@ -253,11 +280,11 @@ class Reader:
         items: list[Item] | None = None
         stop = end if undefined else value + length
         if stop > end:
-            self._beyond(stop, end, here)
+            self._beyond(stop, end, here, elements)
         if undefined and tag == PIXEL_DATA and code in (OB, OW, UN):
             stop = self._fragments(value, end, here)
         elif undefined and code not in (SQ, UN):
-            raise Doubt(Reason.UNREADABLE, place(here))
+            raise Doubt(Reason.UNREADABLE, place(here, backwards(elements)))
         elif undefined or code == SQ or (code == UN and length and dictionary.vr_of(tag) == "SQ"):
             implicit = value - start == 8 or code == UN
             items, stop = self.items(value, stop, undefined, implicit, here)
@@ -277,9 +304,11 @@ class Reader:
             if position > end:
                 self._beyond(position, end, path)
 
-    def _item_end(self, position: int, end: int, tag: int, length: int, undefined: bool, path: Path) -> int:
+    def _item_end(
+        self, position: int, end: int, tag: int, length: int, undefined: bool, elements: list[Element], path: Path
+    ) -> int:
         if tag != ITEM_END or length or not undefined or position + 8 > end:
-            raise Doubt(Reason.UNREADABLE, place((*path, tag)))
+            raise Doubt(Reason.UNREADABLE, place((*path, tag), backwards(elements)))
         return position + 8
 
     def _level_end(self, position: int, end: int, path: Path, undefined: bool) -> int:
@@ -287,24 +316,26 @@ class Reader:
             self._beyond(position + 8, end, path)
         return position
 
-    def _beyond(self, stop: int, end: int, path: Path) -> NoReturn:
-        """Something reaches beyond what contains it, or beyond the data there is."""
+    def _beyond(self, stop: int, end: int, path: Path, elements: Sequence[Element] = ()) -> NoReturn:
+        """Something behind these elements reaches beyond what contains it, or beyond the data there is."""
+        where = place(path, backwards(elements))
         if stop > self.size and end == self.size:
-            raise Short(Reason.TRUNCATED, place(path))
-        raise Doubt(Reason.TRUNCATED if stop > self.size else Reason.UNREADABLE, place(path))
+            raise Short(Reason.TRUNCATED, where)
+        raise Doubt(Reason.TRUNCATED if stop > self.size else Reason.UNREADABLE, where)
 
     def _short(self, position: int, path: Path) -> Short:
         left = self.size - position
         return Short(Reason.TRAILING_BYTES if not path and 0 < left < 8 else Reason.TRUNCATED, place(path))
 
-    def _disorder(self, position: int, tag: int, path: Path) -> NoReturn:
+    def _disorder(self, position: int, tag: int, elements: list[Element], path: Path) -> NoReturn:
         """Elements ascend strictly by tag (PS3.5 7.1): not so, or one is there twice."""
         key_uids = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
         if not path and tag in key_uids:
             raise Doubt(Reason.MISSING_UID, place((tag,)))
         rest = bytes(self._data[position : position + 4096])
         empty = not path and not any(rest)
-        raise Doubt(Reason.TRAILING_BYTES if empty else Reason.UNREADABLE, place((*path, tag)))
+        reason = Reason.TRAILING_BYTES if empty else Reason.UNREADABLE
+        raise Doubt(reason, place((*path, tag), backwards(elements)))
 
 
 def _refuse_groups(elements: list[Element], begin: int, path: Path) -> None:
@@ -314,4 +345,4 @@ def _refuse_groups(elements: list[Element], begin: int, path: Path) -> None:
         if tag >= 0x00030000:
             return
         if tag >> 16 in (0x0000, 0x0002):
-            raise Doubt(Reason.UNREADABLE, place((*path, tag)))
+            raise Doubt(Reason.UNREADABLE, place((*path, tag), backwards(elements[:index])))

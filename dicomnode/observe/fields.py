@@ -63,7 +63,7 @@ FIELDS: dict[str, tuple[str, str]] = {
     "waiting": ("integer", "how many wait"),
     "warning": ("integer", "sub-operations of a C-MOVE with a warning"),
     "what": ("string", "what happened"),
-    "where": ("string", "where in the data set: tags, never values"),
+    "where": ("string", "where in the data set: tags of the standard, (unknown) for any other, never values"),
     "why": ("string", "the reason, in words that the node knows"),
     "withheld": ("integer", "withheld instances of the study"),
 }

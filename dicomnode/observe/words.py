@@ -16,6 +16,7 @@ from types import CodeType
 
 import dicomnode
 from dicomnode.deidentify import suspicious
+from dicomnode.deidentify.standard import dictionary
 
 WITHHELD = "(withheld)"
 NOT_OURS = ("demo",)  # rooms whose texts hold invented patients
@@ -24,14 +25,16 @@ _token = re.compile(r"\S+")
 _word = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _edge = ".,;:!?\"'()[]{}<>…"
 _tag = r"\(?[0-9A-Fa-f]{4},[0-9A-Fa-f]{4}\)?(?:\[\d{1,4}\])?"
+_place = rf"(?:{_tag}|\(unknown\))"
 _shapes = re.compile(
     r"-?\d{1,4}(?:\.\d{1,3})?(?:s|ms|m|h|d|%|B|KiB|MiB|GiB)?"  # a count, a time or a size; longer numbers may be IDs
     r"|0x[0-9A-Fa-f]{2,4}"  # a status
-    rf"|{_tag}(?:[/>.]{_tag})*"  # where in a data set
+    rf"|{_place}(?:[/>.]{_place})*"  # where in a data set
     r"|(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?"  # an address
     r"|1\.2\.840\.10008\.[0-9.]{1,48}"  # the standard's own UIDs
     r"|[A-Za-z]+(?:Error|Exception|Warning)"  # the type of an exception
 )
+_digits = re.compile("([0-9A-Fa-f]{4}),([0-9A-Fa-f]{4})")
 
 
 @cache
@@ -71,7 +74,7 @@ def only_known(sentence: str, names: frozenset[str] = frozenset()) -> str:
 
 def _judged(token: str, names: frozenset[str]) -> str:
     core = token.strip(_edge)
-    if not core or core in names or token in names or _shapes.fullmatch(core) or _shapes.fullmatch(token.strip(",;:")):
+    if not core or core in names or token in names or _is_shape(core) or _is_shape(token.strip(",;:")):
         return token
     host, colon, port = core.rpartition(":")
     if colon and host in names and re.fullmatch(r"\d{1,5}", port):
@@ -81,3 +84,9 @@ def _judged(token: str, names: frozenset[str]) -> str:
     if core in known or all(part in known or part in names for part in parts):
         return token
     return WITHHELD
+
+
+def _is_shape(text: str) -> bool:
+    """A known shape; tags count only where they are the standard's, for others may be bytes of a value."""
+    tags = (int(group + element, 16) for group, element in _digits.findall(text))
+    return _shapes.fullmatch(text) is not None and all(map(dictionary.is_standard, tags))

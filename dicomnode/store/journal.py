@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from dicomnode.deidentify.encoded import only_standard
 from dicomnode.errors import CannotKeep
 from dicomnode.model import (
     Delivery,
@@ -344,7 +345,7 @@ def _placed(row: Row[Any]) -> tuple[Instance, Location]:
 
 def _withheld(row: Sequence[Any]) -> Withheld:
     told = dict(zip(WITHHELD, row, strict=True))
-    return Withheld(**{**told, "reason": Reason(told["reason"])})
+    return Withheld(**{**told, "reason": Reason(told["reason"]), "where": only_standard(told["where"])})
 
 
 def _study(row: Row[Any]) -> Study:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, false, func, select
 
+from dicomnode.deidentify.encoded import only_standard
 from dicomnode.model import Event
 from dicomnode.store import changes, schema
 from dicomnode.store.writer import Operation, Writer
@@ -68,4 +69,7 @@ class Telling:
 
 
 def _event(row: Row[Any]) -> Event:
-    return Event(row.name, row.at, row.project, row.study_key, json.loads(row.document))
+    facts = json.loads(row.document)
+    if "where" in facts:
+        facts["where"] = only_standard(facts["where"])
+    return Event(row.name, row.at, row.project, row.study_key, facts)

@@ -286,3 +286,16 @@ def test_a_log_that_cannot_be_written_holds_nothing_up(stream: io.StringIO) -> N
 
     log.configure(SETTINGS, Full())
     structlog.get_logger().error("node-stopping")
+
+
+def test_a_place_holds_tags_of_the_standard_only(stream: io.StringIO) -> None:
+    for where in (
+        "(0008,1140)>(unknown) after (0010,0010)",
+        "(unknown)>(0010,0010)",
+        "(0010,0010) repeated in (unknown)",
+    ):
+        structlog.get_logger().warning("instance-withheld", where=where)
+        assert lines(stream)[-1]["where"] == where
+    for bogus in ("(4F44,5E45)", "4F44,5E45", "(0008,1140)>(4F44,5E45)", "(0008,1140)[1].(5551,5449):"):
+        structlog.get_logger().warning("instance-withheld", where=bogus)
+        assert lines(stream)[-1]["where"] == "(withheld)"

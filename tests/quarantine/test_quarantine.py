@@ -279,3 +279,9 @@ def test_recovery_finishes_what_was_ended_and_keeps_what_came_again(tmp_path: Pa
     again = quarantine(tmp_path)
     assert [w.quarantine for w in again.recover({"quarantine2"}, ended)] == ["quarantine1"]
     assert sorted(path.stem for path in (tmp_path / "trial").iterdir()) == ["quarantine1", "quarantine2"]
+
+
+def test_a_place_that_a_former_version_wrote_tells_no_bytes_of_a_value(tmp_path: Path) -> None:
+    quarantine(tmp_path).seal(replace(withheld(), where="(4F44,5E45)"), received(), [SECRET])
+    assert quarantine(tmp_path).read("trial", "quarantine0")[0].where == "(unknown)"
+    assert [each.where for each in quarantine(tmp_path).recover()] == ["(unknown)"]

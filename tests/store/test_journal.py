@@ -459,3 +459,13 @@ def test_the_same_original_in_two_studies_keeps_both_from_being_settled(tmp_path
         assert journal.settle("trial", "studyb").done()
         assert not journal._lookup._waiting
         journal.close()
+
+
+def test_places_that_former_versions_wrote_tell_no_bytes_of_values(journal: Journal) -> None:
+    former = replace(withheld(1), where="(0008,1140)>(4F44,5E45)")
+    journal.withheld(former).result()
+    journal.end_withheld("trial", "quarantine1", Fate.DISCARDED, 5.0).result()
+    journal.withheld(replace(former, quarantine="quarantine2", instance_key="instance2")).result()
+    told = [*journal.withheld_list(), *(each for each, _, _ in journal.ended_list())]
+    assert [each.where for each in told] == ["(0008,1140)>(unknown)"] * 2
+    assert [each.facts["where"] for each in journal.events("trial", "studya")] == ["(0008,1140)>(unknown)"] * 2

@@ -10,12 +10,15 @@ from pydicom._dicom_dict import DicomDictionary, RepeatersDictionary
 from pydicom._uid_dict import UID_dictionary
 from pynetdicom import sop_class
 
-from dicomnode.deidentify.standard.tables import retired_classes, rows
+from dicomnode.deidentify.standard.tables import read, retired_classes, rows
 
 TEXT = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
 """Value representations that are character strings (PS3.5 section 6.2)."""
 FREE_TEXT = frozenset(["LT", "ST", "UC", "UR", "UT"])
 """Of these, the VRs for texts that people write, and for addresses."""
+LAST_PLANE = 0x1E
+FIRST_BLOCKS = frozenset(range(0x10, 0x20)) - {0x1B}
+"""Blocks of private attributes of which the number cannot be a character."""
 DATES = frozenset(["DA", "TM", "DT"])
 OF_PEOPLE = FREE_TEXT | {"AE", "LO", "PN", "SH"}
 """VRs of what people write: any text."""
@@ -61,6 +64,26 @@ def keyword_of(tag: int) -> str:
 def is_known(tag: int) -> bool:
     """Whether the attribute is in Table E.1-1 or in the dictionary."""
     return f"{tag:08X}" in rows() or datadict.dictionary_has_tag(tag) or datadict.repeater_has_tag(tag)
+
+
+def is_standard(tag: int) -> bool:
+    """Whether the standard names this very tag: other bytes at the place of a tag may be those of a value.
+
+    Where it leaves digits open only the groups of overlay planes and curves count (6000 to 601E, PS3.5 section 7.6),
+    and of private attributes those of Table E.3.10-1 in the first blocks.
+    """
+    if datadict.dictionary_has_tag(tag) or f"{tag:08X}" in rows():
+        return True
+    if tag >> 8 & 0xFF in FIRST_BLOCKS and tag & 0xFFFF00FF in _safe_private():
+        return True
+    plane = tag >> 24 in (0x50, 0x60) and tag >> 16 & 0xFF <= LAST_PLANE and not tag >> 16 & 1
+    return plane and datadict.repeater_has_tag(tag)
+
+
+@cache
+def _safe_private() -> frozenset[int]:
+    """The private attributes of Table E.3.10-1, without their blocks."""
+    return frozenset(int(row["group"], 16) << 16 | int(row["element"], 16) for row in read("safe_private.csv"))
 
 
 @cache
