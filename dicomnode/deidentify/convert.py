@@ -151,14 +151,13 @@ class _Conversion:
 
     def _value(self, value: int, stop: int, vr: int, here: tuple[int, ...]) -> None:
         width = WIDTHS.get(vr, 1)
-        if width == 1:
-            return
         if (stop - value) % width:
             raise Doubt(Reason.UNREADABLE, place(here))
-        words = array(TYPECODES[width], bytes(self._data[value:stop]))
-        words.byteswap()
-        self.out[value:stop] = words.tobytes()
-        if here == (BITS_ALLOCATED,):
-            self._bits = int.from_bytes(self._data[value:stop], "big")
+        if width > 1:
+            words = array(TYPECODES[width], bytes(self._data[value:stop]))
+            words.byteswap()
+            self.out[value:stop] = words.tobytes()
+        if here == (BITS_ALLOCATED,):  # as whoever reads the result will: the value of a UN was little endian before
+            self._bits = int.from_bytes(self.out[value:stop], "little")
         if here == (PIXEL_DATA,) and width == 2 and self._bits > 16:
             raise Doubt(Reason.TRANSFER_SYNTAX, place((BITS_ALLOCATED,)))

@@ -104,3 +104,19 @@ def test_every_prefix_of_a_big_endian_file_is_withheld_or_whole() -> None:
 def test_the_kind_of_buffer_does_not_matter(kind: type) -> None:
     data = images.split(images.real("ExplVR_BigEnd.dcm").read_bytes())[1]
     assert to_little_endian(kind(data)) == to_little_endian(data)
+
+
+@pytest.mark.parametrize("vr", ["US", "UN"])
+def test_bits_allocated_under_un_count_as_under_us(vr: str) -> None:
+    """The value of a UN is little endian in any transfer syntax (PS3.5 section 6.2.2)."""
+    pixels = struct.pack(">HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 8) + bytes(range(8))
+
+    def converted(bits: int) -> bytes:
+        value = struct.pack(">H", bits) if vr == "US" else struct.pack("<H", bits)
+        length = struct.pack(">H", 2) if vr == "US" else struct.pack(">HI", 0, 2)
+        return to_little_endian(struct.pack(">HH2s", 0x0028, 0x0100, vr.encode()) + length + value + pixels)
+
+    assert converted(16).endswith(bytes([1, 0, 3, 2, 5, 4, 7, 6]))
+    with pytest.raises(Doubt) as raised:
+        converted(32)
+    assert raised.value.reason is Reason.TRANSFER_SYNTAX
