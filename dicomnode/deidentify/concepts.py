@@ -54,14 +54,12 @@ class Concepts:
             if row["value_type"] in ("TEXT", "PNAME") and "descriptors" not in chosen:
                 self._identifying.add(name)
 
-    def ruling(self, value: str, scheme: str, value_type: str, code_scheme: str) -> Ruling:
-        """The ruling for a concept name (code value and scheme), a Value Type and the scheme of a CODE's value."""
+    def ruling(self, value: str, scheme: str, value_type: str) -> Ruling:
+        """The ruling for a concept name (code value and scheme) and a Value Type."""
         name = value, scheme.lower()
         found = self._rulings.get((*name, value_type))
         if found is None and value_type in ("CODE", "NUM") and name in self._identifying:
             return Ruling(removed=True)
-        if value_type == "CODE" and code_scheme not in public_schemes():
-            return Ruling(found is not None and found.removed, Value.CODE)
         return found or PLAIN
 
 

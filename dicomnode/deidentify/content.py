@@ -49,6 +49,8 @@ class Node:
     children: list[Node] = field(default_factory=list)
     gone: bool = False
     identifier: bytes | None = None
+    local: bool = False
+    """Whether it has a code that no public scheme has, whatever its Value Type says."""
 
 
 class Tree:
@@ -72,7 +74,9 @@ class Tree:
     def steps(self, begin: int, base: Steps) -> Steps:
         """The steps inside the item, given those of its place."""
         node = self._nodes.get(begin)
-        return base if node is None else vary(base, node.ruling.value, node.identifier)
+        if node is None:
+            return base
+        return vary(vary(base, Value.CODE, None) if node.local else base, node.ruling.value, node.identifier)
 
 
 NO_TREE = Tree({})
@@ -137,12 +141,12 @@ class _Reader:
         data = self._data
         value_type = text_of(data, elements, VALUE_TYPE)
         value, scheme = self._code(elements, NAME)
-        _, code_scheme = self._code(elements, CODE)
-        ruling = self._concepts.ruling(value, scheme, value_type, code_scheme)
+        ruling = self._concepts.ruling(value, scheme, value_type)
         if value_type == "NUM" and not ruling.removed and is_old(data, elements, (value, scheme)):
             ruling = OLD
         relationship = text_of(data, elements, RELATIONSHIP)
-        return Node(begin, position, ruling, value_type, relationship, self._target(elements), parent)
+        local = find(elements, CODE) is not None and self._code(elements, CODE)[1] not in public_schemes()
+        return Node(begin, position, ruling, value_type, relationship, self._target(elements), parent, local=local)
 
     def _code(self, elements: list[Element], tag: int) -> tuple[str, str]:
         """Value and scheme of a code sequence's only item; "" where there is none."""

@@ -193,7 +193,7 @@ def concept_rows(plan: Plan) -> list[Concept]:
     rulings = concepts(plan.options)
     found = []
     for row in tables.read("sr_concepts.csv"):
-        ruling = rulings.ruling(row["value"], row["scheme"], row["value_type"], "DCM")
+        ruling = rulings.ruling(row["value"], row["scheme"], row["value_type"])
         kept = "the item stays" if ruling == PLAIN else str(ruling.value.value)
         done = "the item goes" if ruling.removed else kept
         found.append(Concept(row["value"], row["scheme"], row["meaning"], row["value_type"], row["basic"], done))

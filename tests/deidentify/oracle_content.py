@@ -122,17 +122,16 @@ def _decide(item: Item, options: tuple[str, ...]) -> tuple[bool, str]:
     value, scheme = _code(item.data_set, "ConceptNameCodeSequence")
     same = [row for row in _rows() if row["value"] == value and row["scheme"].lower() == scheme.lower()]
     rows = [row for row in same if row["value_type"] == kind]
-    coded = kind == "CODE" and _code(item.data_set, "ConceptCodeSequence")[1] not in _public()
     if rows:
         letter = _letter(rows[0], options)
         kept = {"TEXT": "text", "UIDREF": "uid"}.get(kind, "") if letter == "K" else ""
         if kind == "TEXT" and letter == "D":
             kept = "identifier"
-        return letter == "X", "code" if coded else kept
+        return letter == "X", kept
     secret = any(row["value_type"] in ("TEXT", "PNAME") and "descriptors" not in row["options"] for row in same)
     if kind in ("CODE", "NUM") and secret:
         return True, ""
-    return False, "code" if coded else ""
+    return False, ""
 
 
 def _letter(row: dict[str, str], options: tuple[str, ...]) -> str:
@@ -175,4 +174,5 @@ def special(item: Item, digits: str, vr: str, roots: list[Item]) -> str | list[i
         return new if new != item.target else None
     if (item.how == "text" and digits == TEXT) or (item.how == "uid" and digits == UID):
         return "K" if vr in ("UT", "UI", "UN") else None
-    return "code" if item.how == "code" and digits == CODE and vr in ("SQ", "UN") else None
+    local = _code(item.data_set, "ConceptCodeSequence")[1] not in _public()
+    return "code" if digits == CODE and vr in ("SQ", "UN") and local else None

@@ -321,3 +321,22 @@ def test_the_difference_tells_which_item_went() -> None:
     items = [change for change in changes(plan, cleaned, syntax) if change.path[0] == "(0040,A730)" != change.path[-1]]
     assert {change.kind for change in items if change.path[1] == 1} == {"removed"}
     assert {change.kind for change in items if change.path[1] == 2} == {"kept"}
+
+
+@pytest.mark.parametrize("kind", ["CODE", "code", "", "TEXT", "NUM", "CONTAINER", None])
+@pytest.mark.parametrize("options", [STRUCTURED, (*STRUCTURED, *OPTIONS[:4], "clean_descriptors")])
+def test_a_local_code_does_not_stay_whatever_the_value_type(kind: str | None, options: tuple[str, ...]) -> None:
+    local = item("CODE", "121071 DCM Finding", "X1 99LOC Hans Pflaume")
+    public = item("CODE", "121071 DCM Finding", "X1 SCT Nodule")
+    several = item("CODE", "121071 DCM Finding", "X1 SCT Nodule")
+    several.ConceptCodeSequence.append(local.ConceptCodeSequence[0])
+    for each in (local, public, several):
+        if kind is None:
+            del each.ValueType
+        else:
+            each.ValueType = kind
+    for syntax in SYNTAXES.values():
+        cleaned = both(report(local, public, several), *options, syntax=syntax)
+        assert b"pflaume" not in {each.lower() for each in leaks(cleaned)}
+        meanings = [[code.CodeMeaning for code in each.ConceptCodeSequence] for each in cleaned.ContentSequence]
+        assert meanings == [["Removed"], ["Nodule"], ["Removed"]]
