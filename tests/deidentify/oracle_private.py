@@ -59,7 +59,8 @@ def _data(data_set: Dataset, tag: BaseTag, retain_uids: bool) -> tuple[str, str]
         return "X", ""
     element = _raw(data_set, tag)
     assert element is not None
-    vr = str(element.VR or "UN")
+    guessed = data_set.original_encoding[0]  # in Implicit VR pydicom takes it from a dictionary of its own
+    vr = "UN" if guessed else str(element.VR or "UN")
     wanted = set(safe()[key].split("/")) if safe()[key] else NUMBERS
     if vr == "UN" and safe()[key]:
         vr = safe()[key].split("/")[0]
