@@ -270,7 +270,7 @@ class Resolver:
         if "SQ" in (vr, said):
             return Action.REMOVE, None, None
         value = replacements.value_for(tag, said if vr == "UN" else vr)
-        return Action.DUMMY, value, value
+        return Action.REMOVE if value is None else Action.DUMMY, value, value
 
 
 def _moved(tag: int, vr: str) -> Action | None:

@@ -336,3 +336,13 @@ def test_what_a_template_puts_together_is_searched() -> None:
         for name, withheld in (("Zwetschge^Karl", True), ("Quitte^Karl", False)):
             data_set = source(PatientName=name, InstitutionName="Mercy", FilterType="ZWET", ConvolutionKernel="SCHGE")
             assert residue(chosen, data_set) is withheld
+
+
+def test_a_uid_where_the_rules_make_a_text_has_no_dummy() -> None:
+    """Clinical Trial Sponsor Name is Type 1, and a text."""
+    trial = source()
+    trial.add_new(0x00120010, "UI", "1.2.826.77")
+    found = doubt("attributes: {ClinicalTrialSponsorName: hash}\n", trial)
+    assert (found.reason, found.where) == (Reason.WRONG_VR, "(0012,0010)")
+    sent = output("attributes: {ClinicalTrialSponsorName: {vocabulary: [Acme]}}\n", trial)
+    assert text(sent, "ClinicalTrialSponsorName") == ""

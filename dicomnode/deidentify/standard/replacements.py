@@ -74,12 +74,12 @@ def code_items(codes: list[tuple[str, str]], implicit: bool) -> bytes:
     )
 
 
-def value_for(tag: int, vr: str) -> bytes:
-    """The dummy value of an attribute that is no sequence."""
+def value_for(tag: int, vr: str) -> bytes | None:
+    """The dummy value of an attribute that is no sequence; None for a UI that has none."""
     record = _records().get(f"{tag:08X}")
     if isinstance(record, list) and record and record[0] == vr:
         return _value(vr, record[1])
-    return DUMMIES[vr]
+    return DUMMIES.get(vr)
 
 
 def items_for(tag: int, sop_class: str) -> list[dict[str, Any]] | str | None:
