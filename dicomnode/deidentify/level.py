@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dicomnode.deidentify import content
+from dicomnode.deidentify.encoded import Element, backwards, place
 from dicomnode.deidentify.plan import Step, Steps
 from dicomnode.model import Doubt, Reason
 
@@ -28,6 +31,12 @@ class Level:
     def ruled(self, steps: Steps) -> Level:
         """The same under other steps."""
         return replace(self, steps=steps)
+
+    def doubt_of(self, element: Element, elements: Sequence[Element]) -> Doubt:
+        """The doubt about a value that would stay: its length is odd, or not that of whole numbers."""
+        reason = Reason.UNREADABLE if element[4] - element[3] & 1 else Reason.WRONG_VR
+        before = backwards(elements[: bisect_left(elements, (element[0],))])
+        return Doubt(reason, place((*self.path, element[0]), before))
 
 
 def _never(*_: object) -> Step:

@@ -167,8 +167,8 @@ class Treatment:
             tag, vr, start, value, stop, items = element
             step = steps[tag << 16 | vr]
             if step.action is KEEP and items is None:
-                if stop - start & 1:
-                    raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
+                if stop - value & 1:
+                    raise level.doubt_of(element, self._around(level, elements))
                 keep[vr](data[value:stop])
                 continue
             if step.action is FORM and items is None and not (stop - start & 1):
@@ -338,6 +338,8 @@ class Treatment:
         safe, vr = found
         if safe.action is not KEEP:
             return self._changed(level, element, safe)
+        if element[4] - element[3] & 1:
+            raise level.doubt_of(element, self._around(level, elements))
         if element[0] & 0xFFFF >= FIRST_PRIVATE_DATA:
             self.gate.keep[vr](level.data[element[3] : element[4]])
         return None
@@ -382,6 +384,10 @@ class Treatment:
     def _enter(self, step: Step, original: str, sent: str) -> None:
         if step.book:
             self.identity[IdentityEntry(step.keyword, original, sent)] = None
+
+    def _around(self, level: Level, elements: Sequence[Element]) -> Sequence[Element]:
+        """The elements of a level; at the top level all that came so far."""
+        return elements if level.path else [element for _, some in self._treated for element in some]
 
     def _kept(self) -> Iterator[tuple[int, int, bytes, bool]]:
         """Tag, VR and value of all that stays as it came, and whether it stands in a sequence."""

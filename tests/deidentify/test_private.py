@@ -229,3 +229,12 @@ def test_without_the_option_everything_goes() -> None:
     assert private(found) == set()
     assert "113111" not in str(found.DeidentificationMethodCodeSequence)
     assert "113111" in str(cleaned().DeidentificationMethodCodeSequence)
+
+
+@pytest.mark.parametrize("padding", [b"\0", b" "])
+def test_a_creator_of_odd_length_is_in_doubt(padding: bytes) -> None:
+    creator = pack("<HH2sH", 0x00E1, 0x0010, b"LO", 9) + b"ELSCINT1" + padding
+    with pytest.raises(Doubt) as caught:
+        cleaned(creator, element(0x00E11021, "DS", "12.5"))
+    assert (caught.value.reason, caught.value.where) == (Reason.UNREADABLE, "(unknown) after (0020,0013)")
+    assert not private(cleaned(creator, element(0x00E110FF, "DS", "12.5")))
