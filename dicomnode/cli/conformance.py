@@ -124,8 +124,9 @@ the bytes of each 16 bit word are swapped, in the files that there are those of 
 
 {_wrapped(sets)}
 
-These, and the default repertoire where Specific Character Set is absent. Kept text is not converted. An instance whose
-identifiers do not decode in the set that it names is withheld."""
+These, and the default repertoire where Specific Character Set is absent. Kept text is not converted; a
+set that is misspelt, as in ISO-IR 192, is corrected. An instance whose identifiers do not decode in the set that it
+names is withheld."""
 
 
 def _statuses() -> str:

@@ -147,9 +147,11 @@ class Step:
     implicit: bytes | None = None
     reason: str = ""
     form: str = ""
-    """For FORM: CS, DS, IS or UI, and TEXT for text under VR UN."""
+    """For FORM: CS, DS, IS or UI, SET for a Specific Character Set, and TEXT for text under VR UN."""
     searched: int = 0
     """For FORM: the code of the VR by which the gate searches the value."""
+    partial: int = 1
+    """For KEEP and OVERLAY: bits that the length of a value cannot have, given how long its VR's numbers are."""
     made: Made | None = None
     """How the rules make the value; with SHIFT, a number of days of their own."""
 

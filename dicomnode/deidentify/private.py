@@ -17,14 +17,14 @@ from functools import cache
 from dicomnode.deidentify.encoded import SQ, UN, Element, vr_code
 from dicomnode.deidentify.exceptions import Line
 from dicomnode.deidentify.plan import MEMO, Action, Needle, Step
-from dicomnode.deidentify.standard import tables
+from dicomnode.deidentify.standard import dictionary, tables
 
 FIRST_BLOCK = 0x10
 BLOCK = 0x100
 REASON = "Table E.3.10-1 lists it as safe, or the rules keep it"
 CREATOR = Step(Action.KEEP, reason="the creator of a block of which something stays")
 LO, UI = vr_code("LO"), vr_code("UI")
-WIDTHS = {vr_code(vr): width for width, vrs in ((2, "US SS OW"), (4, "AT UL SL FL"), (8, "FD")) for vr in vrs.split()}
+WIDTHS = {vr_code(vr): width for vr, width in dictionary.WIDTHS.items()}
 NUMBER = re.compile(rb"[0-9+\-.eE \\\0]*")
 TEXT = re.compile(rb"[^\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]*\0?")
 FORMS = {

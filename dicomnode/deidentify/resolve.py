@@ -16,6 +16,7 @@ from dicomnode.deidentify.acceptance import Acceptance
 from dicomnode.deidentify.content import CODES
 from dicomnode.deidentify.encoded import vr_code
 from dicomnode.deidentify.exceptions import OVERLAY_PLANE, Exceptions, Treat
+from dicomnode.deidentify.fitting import form_of, leaves_others_unreadable, may_stand_for, partial_of
 from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
 from dicomnode.deidentify.protocol_series import ProtocolSeries
 from dicomnode.deidentify.standard import dictionary, replacements, tables
@@ -43,9 +44,6 @@ AROUND_CONTENT = frozenset([0x00400610, 0x0040B020])
 CURVE_POINTS = frozenset([0x0005, 0x0010, 0x0020, 0x0103, 0x0104, 0x0105, 0x0110, 0x0112, 0x0114, 0x3000])
 """Elements of curve groups that hold what is drawn, and neither text nor sound."""
 
-FORMS = frozenset(["CS", "DS", "IS", "UI"])
-ALIKE = frozenset([("US", "SS"), ("SS", "US"), ("OW", "US"), ("OW", "SS"), ("OW", "OB"), ("OB", "OW"), ("OL", "OW")])
-"""The dictionary's VR, and a binary VR that files have for it."""
 PIXELS = frozenset([0x7FE00008, 0x7FE00009, 0x7FE00010])
 KEEPING = frozenset(
     [Action.KEEP, Action.FORM, Action.WITHHOLD, Action.CHECK, Action.RECURSE, Action.SHIFT, Action.AGE, Action.CONTENT]
@@ -165,8 +163,9 @@ class Resolver:
             dummy=dummy,
             implicit=implicit,
             reason=reason,
-            form=_form(tag, vr) if action is Action.FORM else "",
+            form=form_of(tag, vr) if action is Action.FORM else "",
             searched=vr_code(dictionary.read_as(tag, vr)) if action is Action.FORM else 0,
+            partial=partial_of(tag, vr),
             made=treat.made if treat is not None and action in (*MADE, Action.SHIFT) else None,
         )
 
@@ -229,6 +228,8 @@ class Resolver:
         if not dictionary.is_known(tag):
             kept = Action.RECURSE if vr == "SQ" else Action.REMOVE
             return kept, "neither in Table E.1-1 nor in the dictionary"
+        if leaves_others_unreadable(tag, vr):
+            return Action.WITHHOLD, f"others are read by it, and it cannot have VR {vr}"
         if "PN" in (vr, said) or vr in dictionary.DATES or said in dictionary.DATES:
             moved = _moved(tag, vr) if "modified" in self._choices.options else None
             if moved is not None:
@@ -337,36 +338,22 @@ def _by_letter(got: str, tag: int, vr: str) -> Action:
 def _keep(tag: int, vr: str) -> Action:
     """KEEP, RECURSE or CHECK; a person name or a text under a VR that the dictionary does not give is not kept."""
     said = dictionary.vr_of(tag)
+    if leaves_others_unreadable(tag, vr):
+        return Action.WITHHOLD
     if vr == "SQ" or (vr == "UN" and said == "SQ"):
         return Action.RECURSE
     if said == "SQ" or (vr == "PN" and said != "PN"):
         return Action.REMOVE
     if vr in dictionary.TEXT and said not in dictionary.TEXT and said != "UN":
         return Action.REMOVE
-    if not _may_stand_for(tag, vr):
+    if not may_stand_for(tag, vr):
         return Action.WITHHOLD
     if "AS" in (vr, said):
         return Action.AGE
     dated = vr in dictionary.DATES or said in dictionary.DATES or (tag == TIMEZONE and vr in (said, "UN"))
     if dated:
         return Action.CHECK
-    return Action.FORM if _form(tag, vr) else Action.KEEP
-
-
-def _form(tag: int, vr: str) -> str:
-    """What the values must look like: as the dictionary's VR asks, or the file's; "" where any will do."""
-    said = dictionary.vr_of(tag)
-    if said in FORMS or vr in FORMS:
-        return said if said in FORMS else vr
-    return "TEXT" if vr == "UN" and said in dictionary.TEXT else ""
-
-
-def _may_stand_for(tag: int, vr: str) -> bool:
-    """Whether a value may have this VR where the dictionary says another: either text, or words of the same kind."""
-    said = dictionary.vr_of(tag)
-    if vr == said or "UN" in (vr, said) or (vr in dictionary.TEXT and said in dictionary.TEXT):
-        return True
-    return (said, vr) in ALIKE or vr in dictionary.vrs_of(tag)
+    return Action.FORM if form_of(tag, vr) else Action.KEEP
 
 
 def _override(treat: Treat, tag: int, vr: str) -> Action:

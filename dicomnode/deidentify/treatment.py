@@ -167,7 +167,7 @@ class Treatment:
             tag, vr, start, value, stop, items = element
             step = steps[tag << 16 | vr]
             if step.action is KEEP and items is None:
-                if stop - value & 1:
+                if stop - value & step.partial:
                     raise level.doubt_of(element, self._around(level, elements))
                 keep[vr](data[value:stop])
                 continue
@@ -184,7 +184,7 @@ class Treatment:
             elif step.action is PRIVATE:
                 written = self._private(level, element, elements, step)
             elif step.action is OVERLAY:
-                written = self._overlay(level, element, elements)
+                written = self._overlay(level, element, elements, step)
             else:
                 written = self._changed(level, element, step)
             if written is None:
@@ -244,13 +244,13 @@ class Treatment:
             return self._sequence(level, element, tree)
         return [rewrite.header(level.data, element, level.implicit, 0)] if tag in content.MAY_BE_EMPTY else []
 
-    def _overlay(self, level: Level, element: Element, elements: Sequence[Element]) -> list[bytes] | None:
+    def _overlay(self, level: Level, element: Element, elements: Sequence[Element], step: Step) -> list[bytes] | None:
         """An element of an overlay plane, kept when the plane marks a region."""
-        tag, vr, start, value, stop, _ = element
+        tag, vr, _, value, stop, _ = element
         if not content.marks_region(level.data, elements, tag):
             return []
-        if stop - start & 1:
-            raise Doubt(Reason.UNREADABLE, place((*level.path, tag)))
+        if stop - value & step.partial:
+            raise level.doubt_of(element, self._around(level, elements))
         self.gate.keep[vr](level.data[value:stop])
         return None
 

@@ -32,10 +32,12 @@ FORMS = {
     "IS": re.compile(rb"(?=.{0,16}\Z) *[+-]?[0-9]*(\.0*)? *"),
     "DS": re.compile(rb"(?=.{0,40}\Z) *[+-]?([0-9]*\.?[0-9]*([eE][+-]?[0-9]+)?|(?i:nan|inf|infinity)) *"),
     "UI": re.compile(rb"[0-9.]{0,64}"),
+    "SET": re.compile("|".join(map(re.escape, charset.python_encoding)).encode("ascii")),
     "TEXT": re.compile(rb"[^\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]*"),
 }
 """What each value of a VR may consist of (PS3.5 section 6.2); numbers may be longer than the standard allows, as many
-are. TEXT is text under another VR: without control characters other than those of text, and so without items."""
+are. SET is a Specific Character Set, spelt as PS3.3 C.12.1.1.2 does. TEXT is text under another VR: without control
+characters other than those of text, and so without items."""
 MOST_FORMED, LONGEST_FORMED = 65536, 64
 DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
@@ -173,11 +175,16 @@ def is_formed(value: bytes, form: str) -> bool:
 
 
 def well_formed(value: bytes, form: str) -> bytes:
-    """The same, values emptied that are not what the VR can have."""
+    """The same, values emptied that are not what the VR can have; the misspelt name of a character set is corrected."""
     matches = FORMS[form].fullmatch
     parts = value.split(b"\\")
-    kept = [part if matches(part.rstrip(b" \0")) else b"" for part in parts]
+    spelt = [part if matches(part.rstrip(b" \0")) else _spelt(part) for part in parts] if form == "SET" else parts
+    kept = [part if matches(part.rstrip(b" \0")) else b"" for part in spelt]
     return value if kept == parts else b"\\".join(kept)
+
+
+def _spelt(term: bytes) -> bytes:
+    return MISSPELT.sub("ISO_IR ", term.decode("latin-1").strip(PADDING)).encode("latin-1")
 
 
 def capped_ages(value: bytes) -> bytes:

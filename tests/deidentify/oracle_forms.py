@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import string
 
+from pydicom.charset import python_encoding
 from pydicom.dataelem import DataElement, RawDataElement
 
+SETS = {*python_encoding}
 CODES = set(string.ascii_uppercase + string.digits + "_ ")
 
 
@@ -46,7 +48,19 @@ def checked(raw: RawDataElement | DataElement, vr: str, said: str) -> RawDataEle
     if not isinstance(value, bytes):
         value = "\\".join([value] if isinstance(value, str) else [str(one) for one in value]).encode("latin-1")
     texts = value.decode("latin-1").split("\\")
-    kept = [text if fits(text.rstrip(" \0"), kind) else "" for text in texts]
+    if raw.tag == 0x00080005:
+        return _with(raw, vr, said, [text if text.rstrip(" \0") in SETS else spelt(text) for text in texts], texts)
+    return _with(raw, vr, said, [text if fits(text.rstrip(" \0"), kind) else "" for text in texts], texts)
+
+
+def spelt(text: str) -> str:
+    """A character set whose name has a wrong mark between ISO, IR and the number."""
+    return "ISO_IR " + text.strip(" \0").removeprefix("ISO").lstrip(" _-").removeprefix("IR").lstrip(" _-")
+
+
+def _with(
+    raw: RawDataElement | DataElement, vr: str, said: str, kept: list[str], texts: list[str]
+) -> RawDataElement | DataElement:
     if kept == texts:
         return raw
     joined = "\\".join(kept).rstrip(" \0")

@@ -6,6 +6,7 @@ from struct import pack
 
 import pytest
 from building import (
+    ENGINE,
     EXPLICIT,
     SC,
     clean,
@@ -23,6 +24,7 @@ from building import (
 from pydicom._dicom_dict import DicomDictionary
 from test_stream_doubts import jpeg
 
+from dicomnode.deidentify.plan import Action
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.model import Doubt, Reason
 
@@ -124,7 +126,7 @@ def test_uids_of_classes_are_registered_ones(tag: int) -> None:
 @pytest.mark.parametrize("vr", ["OW", "OF", "OD", "OL", "OV", "AT", "FD", "US", "UL", "SV", "UR", "LO", "OB", "UN"])
 def test_unknown_attributes_do_not_stay(vr: str) -> None:
     assert verdict(data_set(element(0x0018FE02, vr, SECRET))) is None
-    inside = item(element(0x00280010, "US", b"\1\0") + element(0x00280011, "LO", SECRET))
+    inside = item(element(0x00180050, "DS", "1 ") + element(0x00189073, "LO", SECRET))
     assert verdict(data_set(sequence(0x0018FE02, inside))) is None
 
 
@@ -207,3 +209,61 @@ def test_voices_are_withheld() -> None:
         audio = f"1.2.840.10008.5.1.4.1.1.9.4.{last}"
         assert doubt_of(data_set(t00080016=audio), sop_class=audio).reason is Reason.SOP_CLASS
     assert doubt_of(data_set(t00080016=SC)) is None
+
+
+@pytest.mark.parametrize("vr", ["SH", "LO", "IS", "CS", "PN", "DA", "AS", "UI", "UT", "AE", "SQ"])
+def test_what_describes_the_image_does_not_go_without_it(vr: str) -> None:
+    """The length check reads the bytes, whatever their VR: then the attribute may not be removed behind it."""
+    pixels = element(0x7FE00010, "OW", bytes(32))
+    for tag, number in ((0x00280010, 4), (0x00280002, 1), (0x00280100, 16), (0x00280103, 1)):
+        rest = [each for each in image(bits=16) if each[:4] != pack("<HH", tag >> 16, tag & 0xFFFF)]
+        value = pack("<H", number) if vr != "SQ" else b""
+        assert verdict(data_set(*rest, element(tag, vr, value), pixels)) is Reason.WRONG_VR
+    colours = [each for each in image() if each[:4] != pack("<HH", 0x0028, 0x0004)]
+    under = element(0x00280004, vr, "MONOCHROME2" if vr != "SQ" else b"")
+    told = verdict(data_set(*colours, under, element(0x7FE00010, "OB", bytes(16))))
+    assert told is (Reason.WRONG_VR if vr in ("PN", "DA", "AS", "UI", "SQ") else None)
+
+
+def kept_attribute(vr: str) -> int:
+    """The first attribute of this VR that stays, and is none of the image's."""
+    steps = ENGINE.plan.for_class(SC)
+    tags = (tag for tag, entry in DicomDictionary.items() if entry[0] == vr and 0x0010 < tag >> 16 < 0x7FE0)
+    return next(tag for tag in tags if steps.step(tag, vr).action is Action.KEEP and tag >> 16 != 0x0028)
+
+
+@pytest.mark.parametrize("vr", dictionary.WIDTHS)
+def test_binary_values_are_whole_numbers(vr: str) -> None:
+    tag = kept_attribute(vr)
+    width = dictionary.WIDTHS[vr]
+    for kind in (vr, "UN"):
+        whole = element(tag, kind, bytes(3 * width))
+        assert whole in output(clean(data_set(whole)))
+        for length in range(2, 2 * width, 2):
+            cut = element(tag, kind, b"by Hans Muster.."[:length])
+            wanted = Reason.WRONG_VR if length % width else None
+            assert verdict(data_set(cut)) is wanted
+            assert verdict(data_set(sequence(PLACE, item(cut)))) is wanted
+
+
+@pytest.mark.parametrize("spelt", ["ISO-IR 192", "ISO IR 192", "ISOIR192", "ISO_IR192", "ISO_IR 192", " ISO-IR 192"])
+def test_a_misspelt_character_set_is_corrected(spelt: str) -> None:
+    kept = element(0x00080070, "LO", "Мюллер".encode())
+    data = data_set(kept, without=(0x00080070,), t00080005=spelt)
+    assert verdict(data) is None
+    assert element(0x00080005, "CS", "ISO_IR 192") in output(clean(data))
+    inner = element(0x00080005, "CS", spelt) + element(0x00080104, "LO", "Thorax")
+    within = output(clean(data_set(sequence(PLACE, item(inner)))))
+    assert element(0x00080005, "CS", "ISO_IR 192") + element(0x00080104, "LO", "Thorax") in within
+
+
+@pytest.mark.parametrize("vr", ["PN", "UI", "AS", "DA", "TM", "SQ", "US"])
+def test_a_character_set_does_not_go_without_its_text(vr: str) -> None:
+    value = b"ISO_IR 192" if vr != "SQ" else b""
+    assert verdict(data_set(element(0x00080005, vr, value), without=(0x00080005,))) is Reason.WRONG_VR
+    assert verdict(data_set(element(0x00080005, "LO", b"ISO_IR 192"), without=(0x00080005,))) is None
+
+
+def test_character_sets_with_code_extensions_stay_as_they_are() -> None:
+    for spelt in ("ISO 2022 IR 6\\ISO 2022 IR 87", "\\ISO 2022 IR 149", "GB18030", "ISO_IR 100 ", ""):
+        assert element(0x00080005, "CS", spelt) in output(clean(data_set(t00080005=spelt)))

@@ -19,6 +19,12 @@ FREE_TEXT = frozenset(["LT", "ST", "UC", "UR", "UT"])
 LAST_PLANE = 0x1E
 FIRST_BLOCKS = frozenset(range(0x10, 0x20)) - {0x1B}
 """Blocks of private attributes of which the number cannot be a character."""
+WIDTHS = {
+    **dict.fromkeys(["US", "SS", "OW"], 2),
+    **dict.fromkeys(["AT", "UL", "SL", "FL", "OF", "OL"], 4),
+    **dict.fromkeys(["FD", "UV", "SV", "OD", "OV"], 8),
+}
+"""Bytes of each number of a binary VR (PS3.5 Table 6.2-1)."""
 DATES = frozenset(["DA", "TM", "DT"])
 OF_PEOPLE = FREE_TEXT | {"AE", "LO", "PN", "SH"}
 """VRs of what people write: any text."""
