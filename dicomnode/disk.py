@@ -135,9 +135,14 @@ def truncate(fd: int, length: int) -> None:
         os.ftruncate(fd, length)
 
 
+def aside(path: Path) -> Path:
+    """Where `replace` writes before it renames; what lies there is lost."""
+    return path.with_name(path.name + ".new")
+
+
 def replace(path: Path, content: bytes) -> None:
     """Give a small file this content, whole or not at all; durable on return."""
-    unfinished = path.with_name(path.name + ".new")
+    unfinished = aside(path)
     unlink(unfinished)
     fd = create(unfinished)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from dicomnode import disk
+from dicomnode.cli import outputs
 from dicomnode.cli.options import as_json, counted, say_json
 from dicomnode.deidentify import acceptance
 from dicomnode.errors import KeyFileError
@@ -36,7 +36,7 @@ BASIC = Path("basic")
 NO_KEYS = ProjectKeys(b"", b"", b"", "", "")
 NAMED = (Fate.NOT_DICOM, Fate.DIRECTORY, Fate.UNREADABLE)
 IDS = "Values of a recipe's variables, by entity and item: what dicomnode identifiers wrote, completed; JSON or CSV."
-EXPORT = "Write what the options and the rules come to as a rules file; without SRC and DST nothing else is done."
+EXPORT = "Write what the options and the rules come to as a new rules file; without SRC and DST nothing else is done."
 EACH_LINE = 30.0
 """Seconds between lines of progress where standard error is no terminal."""
 
@@ -90,7 +90,7 @@ EACH_LINE = 30.0
     "report_file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write what accept_if and withhold_if said of each file, as JSON with Encord's keys; it IDENTIFIES.",
+    help="Write what accept_if and withhold_if said of each file: a new FILE with Encord's keys; it IDENTIFIES.",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; without it one for each processor.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are already in DST.")
@@ -124,19 +124,25 @@ def deidentify(
     log.configure()
     told = options.Options(**said)
     made = options.rules(told, rules_file) if told.any or rules_file is None else None
-    if export_rules:
+    outputs.check_new({"--export-rules": export_rules, "--report": report_file})
+    if export_rules and source is None:
         _export(export_rules, made, rules_file, patient_id)
-        if source is None:
-            return 0
+        return 0
     if source is None or target is None:
         raise click.UsageError("Missing argument 'SRC' or 'DST'.")
-    _check_places(source, target, {"--store-mapping": mapping_file, "--report": report_file})
+    _check_places(source, target)
+    key_place = key_file or _key_beside(target)
+    outputs.check_apart(
+        {"--export-rules": export_rules, "--store-mapping": mapping_file, "--report": report_file},
+        {"--key-file": key_place, "--rules": rules_file, "--ids": ids_file, "SRC": Path(source)},
+        {"SRC": source, "DST": target},
+    )
     known = mapping.load(mapping_file) if mapping_file else None
     ids = entities.load(ids_file, entity, item) if ids_file else None
     job = Job(source, target, rules_file or BASIC, NO_KEYS, overwrite, by_series, made)
     job = replace(job, project=told.project, patient_id=options.patient_id(patient_id), ids=ids)
     plan = job.plan()
-    keys, key_place, fresh = _keys(key_file, target)
+    keys, fresh = (load_key(key_file), False) if key_file else _made_key(key_place, Path(target).resolve())
     job = replace(job, keys=keys_of(keys, told.project))
     if fresh:
         click.echo(f"made the key {key_place}: keep it apart from DST and back it up", err=True)
@@ -144,6 +150,8 @@ def deidentify(
     if mapping_file and known:
         known.merge(result.mapping)
         mapping.store(mapping_file, known)
+    if export_rules:
+        _export(export_rules, made, rules_file, patient_id)
     if report_file:
         mapping.write(report_file, acceptance.report(result.judged, result.sent))
     facts = {"rules": plan.name, "digest": plan.digest, "key": job.keys.key_id, "key_file": str(key_place)}
@@ -159,7 +167,7 @@ def _export(path: Path, made: str | None, rules_file: Path | None, patient_id: s
     click.echo(f"wrote {path}", err=True)
 
 
-def _check_places(source: str, target: str, identified: Mapping[str, Path | None]) -> None:
+def _check_places(source: str, target: str) -> None:
     """Raises UsageError where a place cannot be meant."""
     if not objects.is_address(source) and not Path(source).exists():
         raise click.UsageError(f"SRC {source} does not exist")
@@ -171,23 +179,23 @@ def _check_places(source: str, target: str, identified: Mapping[str, Path | None
         inside = not objects.is_address(source) and Path(target).resolve().is_relative_to(Path(source).resolve())
     if inside:
         raise click.UsageError("DST lies inside SRC: name a folder outside of it")
-    for option, file in identified.items():
-        if file and not objects.is_address(target) and file.resolve().is_relative_to(Path(target).resolve()):
-            raise click.UsageError(f"{option} lies inside DST, which is given away: name a file outside of it")
 
 
-def _keys(key_file: Path | None, target: str) -> tuple[ProjectKeys, Path, bool]:
-    if key_file is not None:
-        return load_key(key_file), key_file, False
+def _key_beside(target: str) -> Path:
+    """Where the key lies when none is named; raises UsageError."""
     if objects.is_address(target):
         raise click.UsageError("DST is no folder that a key can lie beside: name one with --key-file")
     folder = Path(target).resolve()
-    path = folder.with_name(f"{folder.name}.key")
+    return folder.with_name(f"{folder.name}.key")
+
+
+def _made_key(path: Path, folder: Path) -> tuple[ProjectKeys, bool]:
+    """The key beside DST, and whether it was made: never for files that have another one."""
     made = not path.exists()
     if made and folder.is_dir() and any(folder.iterdir()):
         raise KeyFileError(f"{path} is missing but {folder} has files", "name their key with --key-file")
     disk.make_directory(path.parent)
-    return create_key(path), path, made
+    return create_key(path), made
 
 
 class Progress:

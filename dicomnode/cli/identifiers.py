@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dicomnode import disk
+from dicomnode.cli import outputs
 from dicomnode.cli.options import counted
 from dicomnode.deidentify.standard import dictionary
 from dicomnode.folders import entities, objects
@@ -21,7 +22,9 @@ from dicomnode.observe import log
 @click.option("--private", is_flag=True, help="Private attributes alone, by creator.")
 @click.option("--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write FILE (0600).")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write FILE, a new one (0600)."
+)
 def identifiers(
     place: str, entity: str, item: str, private: bool, form: str, as_json: bool, output: Path | None
 ) -> int:
@@ -36,6 +39,8 @@ def identifiers(
             raise click.UsageError(f"unknown attribute '{keyword}'; give a DICOM keyword such as PatientID")
     if not objects.is_address(place) and not Path(place).exists():
         raise click.UsageError(f"SRC {place} does not exist")
+    outputs.check_new({"--output": output})
+    outputs.check_apart({"--output": output}, {}, {"SRC": place})
     found, other = entities.extract(source(place), entity, item, private)
     text = entities.as_csv(found) if form == "csv" and not as_json else entities.as_json(found) + "\n"
     if output:

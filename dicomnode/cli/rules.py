@@ -10,7 +10,7 @@ import click
 
 from dicomnode.cli import conformance as statement
 from dicomnode.cli import convert as converting
-from dicomnode.cli import difference, markdown, trial
+from dicomnode.cli import difference, markdown, outputs, trial
 from dicomnode.cli import explain as explaining
 from dicomnode.cli.options import as_json, say_json
 from dicomnode.deidentify import explanation
@@ -161,13 +161,16 @@ def conformance(file: Path) -> int:
 
 @rules.command()
 @click.argument("recipe", metavar="RECIPE", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write FILE.")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write FILE, a new one."
+)
 @as_json
 def convert(recipe: Path, output: Path | None, as_json: bool) -> int:
     """Make rules of a deid recipe, a script of CTP's anonymiser, or a vocabulary of dicom-anon.
 
     What cannot be carried over is said line by line on standard error. Exit 1 where the rules then protect less.
     """
+    outputs.check_new({"--output": output})
     return converting.convert(recipe, output, as_json)
 
 
