@@ -19,22 +19,16 @@ from dicomnode.errors import KeyFileError
 from dicomnode.folders import entities, mapping, objects, options, progress
 from dicomnode.folders.job import Job, keys_of
 from dicomnode.folders.run import Result, run
-from dicomnode.folders.tally import Fate, Tally
+from dicomnode.folders.tally import SAID, Fate, Tally
 from dicomnode.keys import ProjectKeys, create_key, load_key
 from dicomnode.model import EXPLANATIONS
 from dicomnode.observe import log
 from dicomnode.recipes.conversion import without_value
 
-SAID = {
-    Fate.THERE: "already there, with the same content",
-    Fate.NOT_DICOM: "not DICOM",
-    Fate.DIRECTORY: "DICOMDIR, which names patients and is not taken over",
-    Fate.UNREADABLE: "not readable",
-}
 BASIC = Path("basic")
 """The name of the rules where no file is named."""
 NO_KEYS = ProjectKeys(b"", b"", b"", "", "")
-NAMED = (Fate.NOT_DICOM, Fate.DIRECTORY, Fate.UNREADABLE)
+NAMED = tuple(fate for fate in SAID if fate is not Fate.THERE)
 IDS = "Values of a recipe's variables, by entity and item: what dicomnode identifiers wrote, completed; JSON or CSV."
 EXPORT = "Write what the options and the rules come to as a new rules file; without SRC and DST nothing else is done."
 EACH_LINE = 30.0
@@ -119,7 +113,8 @@ def deidentify(
 
     SRC is a file, a folder or an address such as s3://bucket/folder; DST a folder or an address. Files in doubt are
     withheld: nothing of them is copied. A run that was interrupted goes on where it was when it is started again; with
-    the same key, runs over parts of a study give the same study. Exit 1 when a file was withheld or none was found.
+    the same key, runs over parts of a study give the same study. Exit 1 when a file was withheld, could
+    not be read or has no preamble, or none was found.
     """
     log.configure()
     told = options.Options(**said)

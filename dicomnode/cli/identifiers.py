@@ -12,6 +12,7 @@ from dicomnode.cli.options import counted
 from dicomnode.deidentify.standard import dictionary
 from dicomnode.folders import entities, objects
 from dicomnode.folders.sources import source
+from dicomnode.folders.tally import LEFT, SAID
 from dicomnode.observe import log
 
 
@@ -31,7 +32,8 @@ def identifiers(
     """Print the attributes of the DICOM files of SRC by entity and item: IDENTIFIED VALUES, as they came.
 
     SRC is a file, a folder or an address such as s3://bucket/folder. Add names of your own to each item, and give the
-    file to dicomnode deidentify --ids: a recipe's var:NAME is then the value of NAME. Exit 1 when there was no DICOM.
+    file to dicomnode deidentify --ids: a recipe's var:NAME is then the value of NAME. Exit 1 when a file
+    was left out though it may be DICOM, or there was none.
     """
     log.configure()
     for keyword in (entity, item):
@@ -41,12 +43,13 @@ def identifiers(
         raise click.UsageError(f"SRC {place} does not exist")
     outputs.check_new({"--output": output})
     outputs.check_apart({"--output": output}, {}, {"SRC": place})
-    found, other = entities.extract(source(place), entity, item, private)
+    found, others = entities.extract(source(place), entity, item, private)
     text = entities.as_csv(found) if form == "csv" and not as_json else entities.as_json(found) + "\n"
     if output:
         disk.replace(output, text.encode())
     else:
         click.echo(text, nl=False)
-    if other:
-        click.echo(f"{counted(other, 'file')} not DICOM, or not readable", err=True)
-    return 0 if found else 1
+    for fate, said in SAID.items():
+        if count := others[fate]:
+            click.echo(f"{counted(count, 'file')} {said}", err=True)
+    return 0 if found and not any(others[fate] for fate in LEFT) else 1

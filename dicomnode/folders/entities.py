@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,8 +18,10 @@ from pydicom.tag import Tag
 
 from dicomnode.errors import ConfigError
 from dicomnode.folders.fields import DicomField, fields, text_of
-from dicomnode.folders.part10 import DIRECTORY, is_part10
+from dicomnode.folders.files import Other, read
+from dicomnode.folders.part10 import DIRECTORY
 from dicomnode.folders.sources import Source
+from dicomnode.folders.tally import Fate
 from dicomnode.model import Buffer
 
 ENTITY, ITEM = "PatientID", "SOPInstanceUID"
@@ -31,29 +34,32 @@ Extracted = dict[str, dict[str, Values]]
 """By entity and item: the attributes with their values, several where instances of the item differ."""
 
 
-def extract(source: Source, entity: str, item: str, private: bool) -> tuple[Extracted, int]:
-    """The identifiers of all DICOM files of a source, and how many files were none or could not be read."""
+def extract(source: Source, entity: str, item: str, private: bool) -> tuple[Extracted, Counter[Fate]]:
+    """The identifiers of all DICOM files of a source, and what became of the other files."""
     found: Extracted = {}
-    other = 0
+    others: Counter[Fate] = Counter()
     for name in source.names():
         try:
-            content = source.read(name)
-            dataset = _read(content) if is_part10(content) else None
-        except (OSError, pydicom.errors.InvalidDicomError, ValueError, KeyError):
-            dataset = None
-        if dataset is None or str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DIRECTORY:
-            other += 1
+            dataset = _read(source, name)
+        except Other as other:
+            others[other.fate] += 1
             continue
         values = found.setdefault(_of(dataset, entity), {}).setdefault(_of(dataset, item), {})
         for field, text in _texts(dataset, private):
             known = values.setdefault(field, [])
             if text not in known:
                 known.append(text)
-    return found, other
+    return found, others
 
 
-def _read(content: Buffer) -> Dataset:
-    return pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
+def _read(source: Source, name: str) -> Dataset:
+    try:
+        dataset = pydicom.dcmread(BytesIO(read(source, name)), stop_before_pixels=True)
+    except (OSError, pydicom.errors.InvalidDicomError, ValueError, KeyError):
+        raise Other(Fate.UNREADABLE) from None
+    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DIRECTORY:
+        raise Other(Fate.DIRECTORY)
+    return dataset
 
 
 def _of(dataset: Dataset, keyword: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from dicomnode.model import Buffer, Doubt, Reason
 
@@ -11,6 +12,8 @@ MAGIC = b"DICM"
 GROUP = b"\x02\x00"
 LONG = frozenset([b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"])
 SOP_CLASS, SOP_UID, TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010
+BARE_GROUPS, LATE = (0x0002, 0x0008), 0x00200000
+"""Groups with which a data set begins, and a tag that its second element is before."""
 DIRECTORY = "1.2.840.10008.1.3.10"
 
 
@@ -27,6 +30,32 @@ class FileMeta:
 def is_part10(content: Buffer) -> bool:
     """Whether the bytes begin as a DICOM file does."""
     return bytes(content[PREAMBLE : PREAMBLE + 4]) == MAGIC
+
+
+def is_bare(content: Buffer) -> bool:
+    """Whether the bytes begin as a data set does, without preamble or file meta, in any transfer syntax.
+
+    The first element is of group 0002 or 0008, and where it ends one of a higher tag begins.
+    """
+    return any(_begins(bytes(content[:12]), content, order) for order in ("little", "big"))
+
+
+def _begins(head: bytes, content: Buffer, order: Literal["little", "big"]) -> bool:
+    tag = _tag(head, order)
+    if len(head) < 8 or tag >> 16 not in BARE_GROUPS:
+        return False
+    if not head[4:6].isalpha():
+        length, begin = int.from_bytes(head[4:8], order), 8
+    elif head[4:6] in LONG:
+        length, begin = int.from_bytes(head[8:12], order), 12
+    else:
+        length, begin = int.from_bytes(head[6:8], order), 8
+    end = begin + length
+    return end == len(content) or tag < _tag(bytes(content[end : end + 4]), order) < LATE
+
+
+def _tag(element: bytes, order: Literal["little", "big"]) -> int:
+    return int.from_bytes(element[:2], order) << 16 | int.from_bytes(element[2:4], order)
 
 
 def read_meta(content: Buffer) -> FileMeta:

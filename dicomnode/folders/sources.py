@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -16,6 +17,10 @@ READ_WHOLE = 16 << 20
 """Bytes of a file up to which reading it is faster than mapping it."""
 
 
+class NoFile(OSError):
+    """A symbolic link, which is not followed, or a pipe, a socket, a device."""
+
+
 class Source(Protocol):
     """Names of files in a fixed order, and their bytes."""
 
@@ -24,7 +29,7 @@ class Source(Protocol):
         ...
 
     def read(self, name: str) -> Buffer:
-        """The file's bytes; raises OSError."""
+        """The file's bytes; raises OSError, and NoFile of it for what is no regular file."""
         ...
 
 
@@ -36,27 +41,31 @@ def source(place: str) -> Source:
 
 
 class FolderSource:
-    """The files below a folder, symbolic links left out; or the one file."""
+    """What lies below a folder, symbolic links not followed; or the one file, a link to it too."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_folder = path.is_dir()
 
     def names(self) -> Iterator[str]:
-        """The files in a fixed order."""
+        """All there is but folders, in a fixed order; a folder that cannot be listed, which `read` then refuses."""
         if not self._is_folder:
             yield self._path.name
             return
-        for folder, folders, files in os.walk(self._path):
+        closed: list[OSError] = []
+        for folder, folders, files in os.walk(self._path, onerror=closed.append):
             folders.sort()
-            for name in sorted(files):
-                path = Path(folder, name)
-                if path.is_file() and not path.is_symlink():
-                    yield str(path.relative_to(self._path))
+            links = [name for name in folders if Path(folder, name).is_symlink()]
+            for name in sorted([*files, *links]):
+                yield str(Path(folder, name).relative_to(self._path))
+        for error in closed:
+            yield str(Path(error.filename).relative_to(self._path))
 
     def read(self, name: str) -> Buffer:
         """The file's bytes; a large file is mapped into memory, as long as somebody looks at it."""
         path = self._path / name if self._is_folder else self._path
+        if self._is_folder and not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+            raise NoFile
         with path.open("rb", buffering=0) as opened:
             if os.fstat(opened.fileno()).st_size <= READ_WHOLE:
                 return opened.read()

@@ -16,8 +16,22 @@ class Fate(StrEnum):
     THERE = "already_there"
     NOT_DICOM = "not_dicom"
     DIRECTORY = "dicomdir"
+    NO_FILE = "no_file"
+    BARE = "no_preamble"
     UNREADABLE = "unreadable"
     WITHHELD = "withheld"
+
+
+SAID = {
+    Fate.THERE: "already there, with the same content",
+    Fate.NOT_DICOM: "not DICOM",
+    Fate.DIRECTORY: "DICOMDIR, which names patients and is not taken over",
+    Fate.NO_FILE: "passed over: a symbolic link, which is not followed, a pipe, a socket or a device",
+    Fate.BARE: "DICOM without preamble or file meta, which alone says the transfer syntax: left where it is",
+    Fate.UNREADABLE: "not readable",
+}
+LEFT = (Fate.BARE, Fate.UNREADABLE, Fate.WITHHELD)
+"""What was to be de-identified, and was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +70,5 @@ class Tally:
     @property
     def good(self) -> bool:
         """Whether there was something to de-identify, and all of it is in the target."""
-        left = self.fates[Fate.WITHHELD] + self.fates[Fate.UNREADABLE]
+        left = any(self.fates[fate] for fate in LEFT)
         return not left and self.fates[Fate.CLEANED] + self.fates[Fate.THERE] > 0

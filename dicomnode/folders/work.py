@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dicomnode.deidentify import Cleaned, acceptance
 from dicomnode.folders.engines import Engines
+from dicomnode.folders.files import Other, read
 from dicomnode.folders.mapping import Mapping
-from dicomnode.folders.part10 import DIRECTORY, is_part10, read_meta
+from dicomnode.folders.part10 import DIRECTORY, read_meta
 from dicomnode.folders.sources import Source
 from dicomnode.folders.survey import Failed, Seen, fails
 from dicomnode.folders.tally import Fate, Outcome
@@ -35,15 +35,6 @@ class Done:
     """What the rules' conditions said of each instance; identified."""
     sent: set[str] = field(default_factory=set)
     """Of these the paths of those that are in the target."""
-
-
-class Other(Exception):
-    """A file that is nothing to de-identify."""
-
-    def __init__(self, fate: Fate, where: str = "") -> None:
-        super().__init__(fate)
-        self.fate = fate
-        self.where = where
 
 
 class Worker:
@@ -127,12 +118,7 @@ class Worker:
 
 
 def _clean(source: Source, engines: Engines, name: str) -> tuple[Cleaned, tuple[str, ...]]:
-    try:
-        content = source.read(name)
-    except OSError as error:
-        raise Other(Fate.UNREADABLE, os.strerror(error.errno) if error.errno else "") from None
-    if not is_part10(content):
-        raise Other(Fate.NOT_DICOM)
+    content = read(source, name)
     meta = read_meta(content)
     if meta.sop_class == DIRECTORY:
         raise Other(Fate.DIRECTORY)
