@@ -16,7 +16,7 @@ from dicomnode.cli import outputs
 from dicomnode.cli.options import as_json, counted, say_json
 from dicomnode.deidentify import acceptance
 from dicomnode.errors import KeyFileError
-from dicomnode.folders import entities, mapping, objects, options, progress
+from dicomnode.folders import entities, mapping, objects, options, progress, targets
 from dicomnode.folders.job import Job, keys_of
 from dicomnode.folders.run import Result, run
 from dicomnode.folders.tally import SAID, Fate, Tally
@@ -33,6 +33,8 @@ IDS = "Values of a recipe's variables, by entity and item: what dicomnode identi
 EXPORT = "Write what the options and the rules come to as a new rules file; without SRC and DST nothing else is done."
 EACH_LINE = 30.0
 """Seconds between lines of progress where standard error is no terminal."""
+CLEAR = "\r\033[K"
+"""Back to the start of a terminal's line, which is empty then."""
 
 
 @click.command()
@@ -84,7 +86,7 @@ EACH_LINE = 30.0
     "report_file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write what accept_if and withhold_if said of each file: a new FILE with Encord's keys; it IDENTIFIES.",
+    help="Write what accept_if and withhold_if said, file by file: a new FILE with Encord's keys; it IDENTIFIES.",
 )
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes; without it one for each processor.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are already in DST.")
@@ -141,7 +143,8 @@ def deidentify(
     job = replace(job, keys=keys_of(keys, told.project))
     if fresh:
         click.echo(f"made the key {key_place}: keep it apart from DST and back it up", err=True)
-    result = run(job, workers or len(os.sched_getaffinity(0)), Progress())
+    with Progress() as tell:
+        result = run(job, workers or len(os.sched_getaffinity(0)), tell)
     if mapping_file and known:
         known.merge(result.mapping)
         mapping.store(mapping_file, known)
@@ -158,7 +161,7 @@ def _export(path: Path, made: str | None, rules_file: Path | None, patient_id: s
     """Write the rules; options that are no rules are named in them."""
     if made is None:
         made = f"include: {rules_file.resolve() if rules_file else ''}\n"
-    disk.replace(path, options.exported(made, ["--patient-id ID"] if patient_id else []).encode())
+    targets.write(path, options.exported(made, ["--patient-id ID"] if patient_id else []).encode())
     click.echo(f"wrote {path}", err=True)
 
 
@@ -199,14 +202,27 @@ class Progress:
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
         self._told = time.monotonic()
+        self._last = ""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Of a run that was interrupted or failed, tell how far it came."""
+        if kind and self._last:
+            click.echo(
+                f"{CLEAR * self._terminal}{self._last}; what is in DST stays there, and the same command goes on",
+                err=True,
+            )
 
     def __call__(self, tally: Tally, total: int, seconds: float) -> None:
         """Tell it, if it is time to."""
         now = time.monotonic()
+        self._last = progress.line(tally, total, 0)
         if self._terminal:
-            click.echo(f"\r\033[K{progress.line(tally, total, seconds)}", nl=False, err=True)
+            click.echo(f"{CLEAR}{progress.line(tally, total, seconds)}", nl=False, err=True)
             if tally.done >= total:
-                click.echo("\r\033[K", nl=False, err=True)
+                click.echo(CLEAR, nl=False, err=True)
         elif now - self._told >= EACH_LINE:
             self._told = now
             click.echo(progress.line(tally, total, seconds), err=True)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from dicomnode import disk
 from dicomnode.cli import outputs
 from dicomnode.cli.options import counted
 from dicomnode.deidentify.standard import dictionary
-from dicomnode.folders import entities, objects
+from dicomnode.folders import entities, objects, targets
 from dicomnode.folders.sources import source
 from dicomnode.folders.tally import LEFT, SAID
 from dicomnode.observe import log
@@ -46,7 +45,7 @@ def identifiers(
     found, others = entities.extract(source(place), entity, item, private)
     text = entities.as_csv(found) if form == "csv" and not as_json else entities.as_json(found) + "\n"
     if output:
-        disk.replace(output, text.encode())
+        targets.write(output, text.encode())
     else:
         click.echo(text, nl=False)
     for fate, said in SAID.items():

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dicomnode import disk
 from dicomnode.errors import ConfigError
+from dicomnode.folders import targets
 from dicomnode.model import Originals
 
 STUDY, SERIES = "StudyInstanceUID", "SeriesInstanceUID"
@@ -49,5 +49,4 @@ def store(path: Path, mapping: Mapping) -> None:
 
 def write(path: Path, told: object) -> None:
     """Write a document that identifies (0600), durable on return."""
-    disk.make_directory(path.parent.resolve())
-    disk.replace(path, json.dumps(told, indent=2).encode() + b"\n")
+    targets.write(path, json.dumps(told, indent=2).encode() + b"\n")

@@ -6,8 +6,8 @@ import ctypes
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,28 @@ from dicomnode.model import Buffer
 
 UNFINISHED = ".unfinished-"
 """What is written aside lies in a folder of this name, the machine and the number of the process."""
+
+
+AGAIN = "free space or repair the disk, and run it again: what is there stays and counts"
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Says of what cannot be kept where it was to go, and that a run does not go on by itself."""
+    try:
+        yield
+    except CannotKeep as error:
+        cause = error.__cause__
+        why = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else type(cause).__name__
+        hint = AGAIN if error.hint == disk.TROUBLE else error.hint
+        raise CannotKeep(f"cannot write {path}: {why}", hint) from cause
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write one file whole (0600), durable on return; raises CannotKeep."""
+    with told(path):
+        disk.make_directory(path.parent.resolve())
+        disk.replace(path, content)
 
 
 class Target(Protocol):
@@ -54,7 +76,10 @@ class FolderTarget:
 
     def put(self, name: str, parts: Sequence[Buffer]) -> Fate | None:
         """Write a file aside, unless one of its name is there."""
-        path = self._path / name
+        with told(self._path):
+            return self._put(self._path / name, parts)
+
+    def _put(self, path: Path, parts: Sequence[Buffer]) -> Fate | None:
         if not self._overwrite and path.exists():
             return Fate.THERE if same(path, parts) else Fate.WITHHELD
         if not self._waiting:
@@ -80,8 +105,9 @@ class FolderTarget:
         """One sync for all of them, then their names; a name that was taken meanwhile stays with its file."""
         if not self._waiting:
             return []
-        sync_all(self._aside)
-        fates = [self._name(unfinished, path) for unfinished, path in self._waiting]
+        with told(self._path):
+            sync_all(self._aside)
+            fates = [self._name(unfinished, path) for unfinished, path in self._waiting]
         self._waiting.clear()
         return fates
 
@@ -108,7 +134,8 @@ class FolderTarget:
             shutil.rmtree(self._aside, ignore_errors=True)
             os.close(self._lock)
             self._lock = -1
-            sync_all(self._path)
+            with told(self._path):
+                sync_all(self._path)
 
 
 def same(path: Path, parts: Sequence[Buffer]) -> bool:
@@ -124,8 +151,8 @@ def sync_all(path: Path) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
         if ctypes.CDLL(None, use_errno=True).syncfs(fd):
-            error = os.strerror(ctypes.get_errno())
-            raise CannotKeep(f"cannot sync {path}: {error}", disk.TROUBLE)
+            error = OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            raise CannotKeep(f"cannot sync {path}: {error.strerror}", disk.TROUBLE) from error
     finally:
         os.close(fd)
 

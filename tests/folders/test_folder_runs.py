@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -263,3 +264,45 @@ def test_progress_tells_rate_and_remaining_time() -> None:
     assert line(tally, 1010, 0.5) == "101 of 1010 files, 1 withheld"
     assert line(tally, 1010, 10.1) == "101 of 1010 files, 10/s, 2 min left, 1 withheld"
     assert [duration(seconds) for seconds in (0.2, 45, 600, 12000)] == ["0 s", "45 s", "10 min", "3 h 20 min"]
+
+
+def test_a_full_target_names_itself_and_the_remedy(
+    source: Path, tmp_path: Path, rules: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    words = ["--rules", str(rules), "--key-file", str(_key(tmp_path))]
+    monkeypatch.setattr(os, "pwritev", full)
+    assert main(["deidentify", str(source), str(tmp_path / "out"), *words]) == 1
+    remedy = "No space left on device; free space or repair the disk, and run it again: what is there stays and counts"
+    assert capsys.readouterr().err == f"dicomnode: cannot write {tmp_path / 'out'}: {remedy}\n"
+    assert main(["identifiers", str(source), "--output", str(tmp_path / "ids.json")]) == 1
+    assert f"cannot write {tmp_path / 'ids.json'}: {remedy}" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_tells_how_far_it_came(
+    source: Path, tmp_path: Path, rules: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, told = FolderTarget.commit, []
+
+    def interrupted(target: FolderTarget) -> list[Fate]:
+        if len(told) == 2:
+            raise KeyboardInterrupt
+        told.append(target)
+        return commit(target)
+
+    monkeypatch.setattr(FolderTarget, "commit", interrupted)
+    words = ["--rules", str(rules), "--key-file", str(_key(tmp_path)), "--workers", "1"]
+    assert main(["deidentify", str(source), str(tmp_path / "out"), *words]) == 130
+    first, last = filter(None, capsys.readouterr().err.splitlines())
+    assert first == f"64 of {COUNT + 1} files; what is in DST stays there, and the same command goes on"
+    assert last == "dicomnode: interrupted"
+    assert len(contents(tmp_path / "out")) == 64
+
+
+def _key(folder: Path) -> Path:
+    path = folder / "project.key"
+    path.write_text("00" * 32)
+    path.chmod(0o600)
+    return path
