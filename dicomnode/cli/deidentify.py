@@ -139,7 +139,7 @@ def deidentify(
     job = Job(source, target, rules_file or BASIC, NO_KEYS, overwrite, by_series, made)
     job = replace(job, project=told.project, patient_id=options.patient_id(patient_id), ids=ids)
     plan = job.plan()
-    keys, fresh = (load_key(key_file), False) if key_file else _made_key(key_place, Path(target).resolve())
+    keys, fresh = _named_key(key_file, target) if key_file else _made_key(key_place, Path(target).resolve())
     job = replace(job, keys=keys_of(keys, told.project))
     if fresh:
         click.echo(f"made the key {key_place}: keep it apart from DST and back it up", err=True)
@@ -185,6 +185,16 @@ def _key_beside(target: str) -> Path:
         raise click.UsageError("DST is no folder that a key can lie beside: name one with --key-file")
     folder = Path(target).resolve()
     return folder.with_name(f"{folder.name}.key")
+
+
+def _named_key(key_file: Path, target: str) -> tuple[ProjectKeys, bool]:
+    """The key of that file, unless DST was begun with the one beside it: all would be there twice."""
+    keys = load_key(key_file)
+    if not objects.is_address(target):
+        folder, beside = Path(target).resolve(), _key_beside(target)
+        if beside.exists() and folder.is_dir() and any(folder.iterdir()) and load_key(beside).key_id != keys.key_id:
+            raise KeyFileError(f"{folder} was begun with another key, {beside}", "name that key, or another DST")
+    return keys, False
 
 
 def _made_key(path: Path, folder: Path) -> tuple[ProjectKeys, bool]:

@@ -154,6 +154,19 @@ def test_a_lost_key_is_not_replaced(source: Path, tmp_path: Path, capsys: pytest
     assert not (tmp_path / "out.key").exists()
 
 
+def test_a_second_key_makes_no_second_copy(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, source, tmp_path / "out")
+    before = outputs(tmp_path / "out")
+    other = tmp_path / "other.key"
+    other.write_text("11" * 32)
+    other.chmod(0o600)
+    code, _, err = run(capsys, source, tmp_path / "out", "--key-file", other)
+    assert code == 1
+    assert f"{tmp_path / 'out'} was begun with another key, {tmp_path / 'out.key'}; name that key" in err
+    assert outputs(tmp_path / "out") == before
+    assert run(capsys, source / "a", tmp_path / "out", "--key-file", tmp_path / "out.key")[0] == 0
+
+
 def test_a_named_key_must_exist(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, source, tmp_path / "out", "--key-file", tmp_path / "gone.key")
     assert code == 1
