@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,19 @@ Options = Mapping[str, Path | None]
 
 
 def check_new(options: Options) -> None:
-    """Raises PermanentError where there is a file already."""
+    """Raises PermanentError where there is a file already, unless it is a report of a former run."""
     for option, file in options.items():
-        if file and os.path.lexists(file):
+        if file and os.path.lexists(file) and not is_report(file):
             raise PermanentError(f"{option} {file} is there already", "name a new file")
+
+
+def is_report(file: Path) -> bool:
+    """Whether a file has what an instance's conditions said, for some or for none; a link is none."""
+    try:
+        told = None if file.is_symlink() or not file.is_file() else json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, list) and all(isinstance(each, dict) and "save_condition" in each for each in told)
 
 
 def check_apart(outputs: Options, inputs: Options, places: Mapping[str, str]) -> None:

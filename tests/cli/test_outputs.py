@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "ids.csv").write_text("entity,item,id\n1CT1,,S-001\n")
     (tmp_path / "mapping.json").write_text(MAPPING)
     (tmp_path / "report.json").write_text("[]\n")
+    (tmp_path / "list.json").write_text('[{"save_condition": true}, 1]\n')
     (tmp_path / "link.json").symlink_to("report.json")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -42,7 +44,7 @@ KEY = ("--key-file", "project.key")
     [
         (("--report", "project.key"), "--report project.key is there already; name a new file", 1),
         (("--report", "src/IM0"), "--report src/IM0 is there already", 1),
-        (("--report", "report.json"), "--report report.json is there already", 1),
+        (("--report", "list.json"), "--report list.json is there already", 1),
         (("--report", "link.json"), "--report link.json is there already", 1),
         (("--report", "src/new"), "--report lies inside SRC", 2),
         (("--report", "out/new"), "--report lies inside DST", 2),
@@ -81,6 +83,14 @@ def test_outputs_are_written_and_the_mapping_is_extended(here: Path) -> None:
     assert (here / "new.json").read_text() == "[]\n"
     assert "profile: basic" in (here / "new.yaml").read_text()
     assert (here / "mapping.json").read_text() != MAPPING
+
+
+def test_a_report_of_a_former_run_is_replaced(here: Path) -> None:
+    (here / "rules.yaml").write_text("profile: basic\nwithhold_if: [{Modality: {in: [MR]}}]\n")
+    for _ in range(2):
+        assert main(["deidentify", "src", "out", *KEY, "--rules", "rules.yaml", "--report", "report.json"]) == 0
+        (told,) = json.loads((here / "report.json").read_text())
+        assert told["save_condition"] is True
 
 
 @pytest.mark.parametrize(
