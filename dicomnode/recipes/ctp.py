@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.recipes.draft import Draft, Source
 from dicomnode.recipes.fields import keyword_of
-from dicomnode.recipes.script import Line, lines
+from dicomnode.recipes.script import Line, branches, lines
+from dicomnode.recipes.unsaid import Unsaid, pseudonyms_hold, settle, strictest
 
 CALL = re.compile(r"@([a-z]+)\s*\(((?:[^()\"]|\"[^\"]*\")*)\)\s*")
 PARAM = re.compile(r"@([A-Za-z_][A-Za-z0-9_]*)")
-BRACES = re.compile(r"\s*\{([^{}]*)\}")
 CONDITIONS = {"contains": "substring", "equals": "in", "matches": "matches"}
 DECLARED = ("00120062", "00120063", "00120064", "00280303")
+CASES = ("lowercase", "uppercase")
 TEMPLATES = {"00100010": "patient_name", "00100020": "patient_id", "00080050": "accession", "00200010": "study_id"}
 PSEUDONYMS = (
     "hash",
@@ -28,14 +28,30 @@ PSEUDONYMS = (
     "alphabetichash",
 )
 LEAST_HASH = 8
+ONE_SITE = (
+    "the site is no part of the pseudonym: one ID at two sites of a project is one patient; "
+    "where that must not be, give each site a project, or a prefix in templates"
+)
 CREATOR = re.compile("[0-9a-f]{3}[13579bdf]00[1-9a-f][0-9a-f]")
 
 Arguments = list[str]
 
 
+class Reading(Draft):
+    """A draft with the elements of which nothing can be said yet: another line may keep their group."""
+
+    def __init__(self) -> None:
+        super().__init__("CTP script")
+        self.unsaid: list[Unsaid] = []
+
+    def leave(self, key: str, tag: str, why: str, source: Source, harmless: bool = False) -> None:
+        """An element whose script is not carried over."""
+        self.unsaid.append(Unsaid(key, int(tag, 16), why, source, harmless))
+
+
 def read(text: str) -> Draft:
     """What a script comes to."""
-    draft = Draft("CTP script")
+    draft = Reading()
     found = lines(text)
     params = {line.what: line.value for line in found if line.kind == "param"}
     for line in found:
@@ -45,6 +61,8 @@ def read(text: str) -> Draft:
             _group(draft, line)
         elif line.kind == "remove":
             _removed(draft, line)
+    settle(draft, draft.unsaid)
+    pseudonyms_hold(draft, {name: int(tag, 16) for tag, name in TEMPLATES.items()})
     if not any(line.kind == "remove" and line.what == "unspecifiedelements" for line in found):
         draft.note(
             Source(0, '<r en="F" t="unspecifiedelements">'),
@@ -72,7 +90,7 @@ def _removed(draft: Draft, line: Line) -> None:
         draft.note(line.source, "not understood", lost=True)
 
 
-def _element(draft: Draft, line: Line, params: Mapping[str, str]) -> None:
+def _element(draft: Reading, line: Line, params: Mapping[str, str]) -> None:
     tag, value = line.what, line.value
     if not re.fullmatch("[0-9a-f]{8}", tag):
         draft.note(line.source, f"'{tag}' is no tag", lost=True)
@@ -85,14 +103,14 @@ def _element(draft: Draft, line: Line, params: Mapping[str, str]) -> None:
         _value(draft, keyword_of(tag), tag, value.replace("@always()", "").strip(), always, line.source, params)
 
 
-def _private(draft: Draft, line: Line) -> None:
+def _private(draft: Reading, line: Line) -> None:
     if "@remove()" in line.value:
         return
     draft.note(line.source, "private attributes are not written; a trial's names fit the attributes of group 0012")
 
 
 def _value(
-    draft: Draft, key: str, tag: str, value: str, always: bool, source: Source, params: Mapping[str, str]
+    draft: Reading, key: str, tag: str, value: str, always: bool, source: Source, params: Mapping[str, str]
 ) -> None:
     """One element's script: a function, a condition, or text with functions in it."""
     match = CALL.match(value)
@@ -102,9 +120,7 @@ def _value(
     if name == "if":
         _if(draft, key, tag, arguments, rest, source, params)
     elif name == "select":
-        branches = BRACES.findall(rest)
-        draft.note(source, "the first branch holds in sequences too")
-        _value(draft, key, tag, branches[0] if branches else "@remove()", always, source, params)
+        _strictest(draft, key, tag, rest, "an action that depends on the place", source, params)
     elif name in ("quarantine", "skip"):
         draft.note(source, "all instances would be withheld", lost=True)
     elif name in SIMPLE and not rest:
@@ -114,14 +130,14 @@ def _value(
 
 
 def _simple(
-    draft: Draft, key: str, tag: str, name: str, arguments: Arguments, source: Source, params: Mapping[str, str]
+    draft: Reading, key: str, tag: str, name: str, arguments: Arguments, source: Source, params: Mapping[str, str]
 ) -> None:
     if name in PSEUDONYMS or name == "initials":
         _pseudonym(draft, key, tag, name, arguments, source)
         return
     said = SIMPLE[name](arguments, params)
     if isinstance(said, str) and said.startswith("!"):
-        draft.note(source, said[1:])
+        draft.leave(key, tag, said[1:], source, harmless=name in CASES)
         return
     if tag in TEMPLATES and said in ("remove", "empty"):
         if tag == "00100020":
@@ -138,6 +154,8 @@ def _pseudonym(draft: Draft, key: str, tag: str, name: str, arguments: Arguments
     """A hash of this value or of another, a name, or a place in a table: all become pseudonyms of the project's key."""
     if tag in TEMPLATES:
         length = _length(",".join(arguments)) if name == "hash" else 10
+        if name == "hashptid":
+            draft.note(source, ONE_SITE)
         draft.template(TEMPLATES[tag], f"{{hash:{length}}}", source)
     elif "PatientID" in arguments:
         draft.attribute(key, "pseudonym", source)
@@ -201,13 +219,13 @@ SIMPLE: Mapping[str, Callable[[Arguments, Mapping[str, str]], object]] = {
     "truncate": _truncated,
     "contents": _contents,
     "value": _contents,
-    "date": lambda _, __: "!a run's date is never written: the profile's treatment holds",
-    "time": lambda _, __: "!a run's time is never written: the profile's treatment holds",
-    "dateinterval": lambda _, __: "!intervals are not computed: the profile's treatment holds",
-    "lowercase": lambda _, __: "!case is not changed: the profile's treatment holds",
-    "uppercase": lambda _, __: "!case is not changed: the profile's treatment holds",
-    "call": lambda _, __: "!programs are not called: the profile's treatment holds",
-    "pathelement": lambda _, __: "!paths are not read: the profile's treatment holds",
+    "date": lambda _, __: "!a run's date is never written",
+    "time": lambda _, __: "!a run's time is never written",
+    "dateinterval": lambda _, __: "!intervals are not computed",
+    "lowercase": lambda _, __: "!case is not changed",
+    "uppercase": lambda _, __: "!case is not changed",
+    "call": lambda _, __: "!programs are not called",
+    "pathelement": lambda _, __: "!paths are not read",
     "initials": lambda _, __: "",
     **dict.fromkeys(PSEUDONYMS, lambda _, __: ""),
 }
@@ -215,22 +233,49 @@ SIMPLE: Mapping[str, Callable[[Arguments, Mapping[str, str]], object]] = {
 
 
 def _if(
-    draft: Draft, key: str, tag: str, arguments: Arguments, rest: str, source: Source, params: Mapping[str, str]
+    draft: Reading, key: str, tag: str, arguments: Arguments, rest: str, source: Source, params: Mapping[str, str]
 ) -> None:
-    branches = [*BRACES.findall(rest), "", ""][:2]
-    quarantined = next((each for each in branches if "@quarantine" in each or "@skip" in each), None)
+    found = [*branches(rest)[0], "", ""][:2]
+    quarantined = next((each for each in found if "@quarantine" in each or "@skip" in each), None)
     if quarantined is not None:
-        other = branches[1] if branches[0] is quarantined else branches[0]
-        if branches[0] is quarantined and _withhold(draft, tag, arguments, source):
-            if other:
-                _value(draft, key, tag, other, False, source, params)
+        other = found[1] if found[0] is quarantined else found[0]
+        if found[0] is quarantined and _withhold(draft, tag, arguments, source):
+            if other.strip():
+                _value(draft, key, tag, other.strip(), False, source, params)
+            else:
+                draft.leave(key, tag, "nothing is said of other values", source, harmless=True)
             return
         draft.note(source, "this condition cannot be carried over", lost=True)
         return
-    if len(arguments) > 1 and arguments[1] == "isblank" and "@remove()" in branches[0]:
-        _value(draft, key, tag, branches[1], False, source, params)
+    asked = keyword_of(tag) if arguments[0] == "this" else keyword_of(arguments[0])
+    if asked == keyword_of(tag) and arguments[1:2] == ["isblank"] and found[0].strip() == "@remove()":
+        _value(draft, key, tag, found[1], False, source, params)
         return
-    draft.note(source, "an action that depends on a value: the profile's treatment holds", lost=_stays(tag))
+    _strictest(draft, key, tag, rest, "an action that depends on a value", source, params)
+
+
+def _strictest(
+    draft: Reading, key: str, tag: str, rest: str, why: str, source: Source, params: Mapping[str, str]
+) -> None:
+    """Of several branches the one that protects most, whichever would hold."""
+    found, after = branches(rest)
+    if after.strip() or not found or tag in TEMPLATES:
+        draft.leave(key, tag, why, source)
+        return
+    outcomes = [_outcome(key, tag, each, source, params) for each in [*found, ""][:2]]
+    value = strictest(outcomes, int(tag, 16))
+    shown = value if isinstance(value, str) else next(iter(value))  # type: ignore[call-overload]
+    draft.note(source, f"{why}: the strictest holds for all: {shown}")
+    draft.attribute(key, value, source)
+
+
+def _outcome(key: str, tag: str, value: str, source: Source, params: Mapping[str, str]) -> object:
+    """What becomes of the element in one branch; None where nothing can be said."""
+    tried = Reading()
+    if not value.strip():
+        return "empty"
+    _value(tried, key, tag, value.strip(), False, source, params)
+    return tried.entries[0].value if len(tried.entries) == 1 and not tried.unsaid else None
 
 
 def _withhold(draft: Draft, tag: str, arguments: Arguments, source: Source) -> bool:
@@ -247,18 +292,14 @@ def _withhold(draft: Draft, tag: str, arguments: Arguments, source: Source) -> b
     return True
 
 
-def _stays(tag: str) -> bool:
-    """Whether the profile would leave the attribute as it is."""
-    row = tables.row_of(int(tag, 16))
-    return row is None and dictionary.vr_of(int(tag, 16)) not in ("PN", "DA", "TM", "DT", "UI")
-
-
 def _text(
-    draft: Draft, key: str, tag: str, value: str, always: bool, source: Source, params: Mapping[str, str]
+    draft: Reading, key: str, tag: str, value: str, always: bool, source: Source, params: Mapping[str, str]
 ) -> None:
     """Text in which parameters and other elements are filled in."""
     made = re.sub(r"@param\(\s*@?([A-Za-z0-9_]+)\s*\)", lambda match: params.get(match[1], f"@{match[1]}"), value)
     if tag in TEMPLATES:
+        if "@hashptid(" in made:
+            draft.note(source, ONE_SITE)
         made = re.sub(r"@hash\w*\(([^)]*)\)", lambda match: f"{{hash:{_length(match[1])}}}", made)
         if made.count("{hash") == 1 and "@" not in made:
             draft.template(TEMPLATES[tag], made, source)
@@ -266,7 +307,7 @@ def _text(
     made = re.sub(r"@(?:contents|value)\(\s*([A-Za-z0-9]+)[^)]*\)", lambda match: f"{{{keyword_of(match[1])}}}", made)
     if "@" in made or not made:
         why = f"{made.split('(')[0]} has no counterpart" if made else "nothing is said"
-        draft.note(source, f"{why}: the profile's treatment holds", lost=_stays(tag))
+        draft.leave(key, tag, why, source)
     elif tag == "00100020":
         draft.note(source, f"all patients would be {made}: it becomes a pseudonym; deidentify --patient-id names one")
     elif tag in TEMPLATES:

@@ -37,6 +37,27 @@ def lines(text: str) -> list[Line]:
     return _xml(text) if text.lstrip().startswith("<") else _properties(text)
 
 
+def branches(text: str) -> tuple[list[str], str]:
+    """What stands in each pair of braces at the beginning, {one}{other}, and the text behind them."""
+    found: list[str] = []
+    depth = begin = end = 0
+    quoted = False
+    for at, sign in enumerate(text):
+        quoted ^= sign == '"'
+        if quoted:
+            continue
+        if sign == "{":
+            depth, begin = depth + 1, begin if depth else at + 1
+        elif sign == "}" and depth:
+            depth -= 1
+            if not depth:
+                found.append(text[begin:at])
+                end = at + 1
+        elif not depth and not sign.isspace():
+            break
+    return found, text[end:]
+
+
 def _properties(text: str) -> list[Line]:
     found = []
     for number, line in enumerate(text.splitlines(), 1):

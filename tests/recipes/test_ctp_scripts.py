@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydicom
 import pytest
 import yaml
+from pydicom.data import get_testdata_file
 
+from dicomnode.cli import main
 from dicomnode.errors import RulesError
 from dicomnode.recipes import Converted, convert
 
@@ -46,7 +49,14 @@ PARAMS = ('<p t="DATEINC">-3210</p>', '<p t="TRIAL">ABC</p>', '<p t="UIDROOT">1.
         ("00081030", "@contents(SeriesDescription)", {"replace": "{SeriesDescription}"}),
         ("00081030", "@truncate(this,4)", {"substitute": {r"([\s\S]{0,4})[\s\S]*": r"\1"}}),
         ("00081030", "@if(this,isblank){@remove()}{Removed}", {"replace": "Removed"}),
-        ("00081030", "@select(){@keep()}{@remove()}", "keep"),
+        ("00081030", "@select(){@keep()}{@remove()}", "remove"),
+        ("00081030", "@select(){@keep()}{@keep()}", "keep"),
+        ("00081030", '@if(Modality,equals,"CT"){@keep()}{@empty()}', "empty"),
+        ("00081030", '@if(Modality,equals,"CT"){@keep()}{@hash(this,16)}', {"hash": 16}),
+        ("00081030", '@if(Modality,equals,"CT"){@keep()}{@call(plugin)}', "remove"),
+        ("00081030", '@if(Modality,equals,"CT"){@if(this,contains,"}"){@keep()}{@keep()}}{@remove()}', "remove"),
+        ("00081030", "@if(Modality,isblank){@remove()}{@keep()}", "remove"),
+        ("0020000d", '@if(Modality,equals,"CT"){@keep()}{@hashuid(@UIDROOT,this)}', "uid"),
         ("00081030", "@blank(3)", "empty"),
     ],
 )
@@ -120,7 +130,10 @@ def test_groups_and_removals() -> None:
         ("00080020", "@modifydate(this,2000,*,*)", False, "rounded to the month or to the year only"),
         ("00100020", "SUBJECT", False, "all patients would be SUBJECT"),
         ("00081030", '@if(Modality,equals,"CT"){@keep()}{@remove()}', False, "depends on a value"),
-        ("00080060", '@if(Modality,equals,"CT"){@keep()}{@remove()}', True, "depends on a value"),
+        ("00080060", '@if(Modality,equals,"CT"){@keep()}{@remove()}', False, "the strictest holds for all: remove"),
+        ("00080060", "@call(plugin)", True, "the profile's treatment holds"),
+        ("00080060", "@uppercase(this)", False, "case is not changed"),
+        ("00100020", "@hashptid(@SITEID,this)", False, "one ID at two sites of a project is one patient"),
         ("00080060", "@quarantine()", True, "all instances would be withheld"),
         ("00280010", '@if(Rows,greaterthan,"512"){@quarantine()}{@keep()}', True, "cannot be carried over"),
         ("0008103e", "@encrypt(this,key)", False, "takes the place of @encrypt"),
@@ -131,6 +144,52 @@ def test_what_is_not_carried_over_is_said(tag: str, value: str, lost: bool, why:
     notes = [note for note in made(element(tag, value)).notes if note.source.line]
     assert (notes[0].source.line, notes[0].lost) == (2, lost)
     assert why in notes[0].why
+
+
+KEPT = ('<k en="T" t="0008">Keep group 8</k>', '<k en="T" t="0018">Keep group 18</k>')
+
+
+@pytest.mark.parametrize(
+    ("tag", "keyword", "value", "expected"),
+    [
+        ("00181000", "DeviceSerialNumber", '@if(Modality,equals,"CT"){@remove()}{@keep()}', "remove"),
+        ("00181000", "DeviceSerialNumber", "@call(plugin)", "remove"),
+        ("00181000", "DeviceSerialNumber", "@user()", "remove"),
+        ("00181000", "DeviceSerialNumber", '@if(this,contains,"X"){@quarantine()}{}', "remove"),
+        ("00181012", "DateOfSecondaryCapture", "@date()", "remove"),
+        ("00080050", "AccessionNumber", "@if(this,contains,X){@hash(this)}{@keep()}", "empty"),
+        ("00080050", "AccessionNumber", "SITE-@hash(this,12)", {"replace": "SITE-{hash:12}"}),
+        ("00080050", "AccessionNumber", "@remove()", "empty"),
+    ],
+)
+def test_no_group_that_is_kept_reaches_what_an_element_says(
+    tag: str, keyword: str, value: str, expected: object
+) -> None:
+    for lines in ((*KEPT, element(tag, value)), (element(tag, value), *KEPT)):
+        found = made(*lines)
+        assert yaml.safe_load(found.text)["attributes"][keyword] == expected
+        assert not any("the profile's treatment holds" in note.why for note in found.notes)
+        assert not found.lost
+
+
+def test_a_kept_group_lets_no_identifier_out_of_which_the_script_says_more(tmp_path: Path) -> None:
+    image = get_testdata_file("CT_small.dcm")
+    assert isinstance(image, str)
+    source = pydicom.dcmread(image)
+    source.DeviceSerialNumber, source.AccessionNumber = "SN-IDENT-77", "ACC-IDENT-78"
+    source.save_as(tmp_path / "source.dcm")
+    lines = (
+        element("00181000", '@if(Modality,equals,"CT"){@remove()}{@keep()}'),
+        element("00080050", "@hash(this,16)"),
+    )
+    (tmp_path / "rules.yaml").write_text(made(*KEPT, *lines).text)
+    words = ["deidentify", str(tmp_path / "source.dcm"), str(tmp_path / "out"), "--rules", str(tmp_path / "rules.yaml")]
+    assert main(words) == 0
+    (sent,) = (pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm"))
+    assert sent.ManufacturerModelName == source.ManufacturerModelName
+    assert "DeviceSerialNumber" not in sent
+    assert len(sent.AccessionNumber) == 16
+    assert sent.AccessionNumber != source.AccessionNumber
 
 
 def test_properties() -> None:
