@@ -17,7 +17,7 @@ from typing import Any
 import click
 from aiomqtt import MqttError
 
-from dicomnode import config, control
+from dicomnode import config, control, hooks
 from dicomnode.cli import reach
 from dicomnode.cli.finding import Finding, tried
 from dicomnode.cli.options import as_json, config_option, counted, say_json, when
@@ -86,6 +86,7 @@ def findings(file: Path) -> Iterator[Finding]:
         yield tried(f"rules of {name}", partial(_rules, project.rules))
         yield _key(settings, name)
         yield from _seal_keys(settings, name)
+        yield from _hooks(settings, name)
     yield from _storage(settings.storage)
     yield _port(settings)
     yield from _databases(settings.storage.directory)
@@ -125,6 +126,14 @@ def _seal_keys(settings: Settings, project: str) -> Iterator[Finding]:
 def _seal_key(path: Path, needed: Mapping[str, int]) -> str:
     name = load_key(path).key_id
     return f"{path}, id {name}, opens {counted(needed.get(name, 0), 'withheld original')}"
+
+
+def _hooks(settings: Settings, project: str) -> Iterator[Finding]:
+    """The site's own code, before it is needed."""
+    told = settings.projects[project].hooks
+    for kind, hook in (("run", told.run), ("study", told.study)):
+        if hook:
+            yield tried(f"{kind} hook of {project}", partial(hooks.check, hook))
 
 
 def _storage(storage: StorageSettings) -> Iterator[Finding]:

@@ -77,6 +77,27 @@ def test_a_site_that_works(tmp_path: Path, peers: tuple[Any, Any], capsys: pytes
     assert len(lines) == len(found)
 
 
+def test_hooks_that_cannot_be_called(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path, 1, 1)
+    settings = yaml.safe_load(file.read_text())
+    program = tmp_path / "hook.sh"
+    program.write_text("#!/bin/sh\n")
+    for run, study, said in (
+        ("/nope/x", "nosuchentry", "/nope/x cannot be run"),
+        (str(program), "nosuchentry", f"{program} cannot be run; correct the path, or make it executable"),
+    ):
+        settings["projects"]["lung"]["hooks"] = {"run": run, "study": study}
+        file.write_text(yaml.safe_dump(settings))
+        code, found = findings(capsys, file)
+        assert code == 1
+        assert found["run hook of lung"][0] == "wrong"
+        assert found["run hook of lung"][1].startswith(said)
+        assert found["study hook of lung"][0] == "wrong"
+        assert found["study hook of lung"][1].startswith("no installed package has the hook nosuchentry")
+    program.chmod(0o755)
+    assert findings(capsys, file)[1]["run hook of lung"] == ("ok", f"{program}, a command")
+
+
 def test_a_peer_that_is_down(
     tmp_path: Path, peers: tuple[Any, Any], free_port: Callable[[], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
