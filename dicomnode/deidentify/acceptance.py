@@ -14,6 +14,7 @@ from typing import Any
 from dicomnode.deidentify import conditions, values
 from dicomnode.deidentify.conditions import Condition, Test, folded
 from dicomnode.deidentify.encoded import Element, place
+from dicomnode.deidentify.patterns import TooLong
 from dicomnode.deidentify.pixels import value_of
 from dicomnode.deidentify.reading import Document, Node, nearest
 from dicomnode.deidentify.standard import dictionary
@@ -29,6 +30,7 @@ FORMATS = {"US": "<H", "SS": "<h", "UL": "<L", "SL": "<l", "FL": "<f", "FD": "<d
 ASKABLE = frozenset({*dictionary.TEXT, *FORMATS})
 TYPES = {"substring": "SUBSTR", "not_substring": "NOT_SUBSTR"}
 CHARACTER_SET = 0x00080005
+UNTRIED = "too long to be matched"
 Report = dict[str, Any]
 
 
@@ -59,20 +61,27 @@ class Acceptance:
 
     def _test(self, data: bytes, elements: Sequence[Element], test: Test) -> Evaluation:
         found = received(data, elements, test.tag)
-        return Evaluation(
-            _asked(test), _shown(found), test.holds(_folded(found)), test.tag, test.operator.replace("_", " ")
-        )
+        asked = test.operator.replace("_", " ")
+        try:
+            holds = test.holds(_folded(found))
+        except TooLong:
+            holds, asked = False, UNTRIED
+        return Evaluation(_asked(test), _shown(found), holds, test.tag, asked)
 
     def _condition(self, data: bytes, elements: Sequence[Element], condition: Condition) -> Evaluation:
         found = {test.tag: received(data, elements, test.tag) for test in condition}
-        holds = all(test.holds(_folded(found[test.tag])) for test in condition)
+        said = "withheld"
+        try:
+            holds = all(test.holds(_folded(found[test.tag])) for test in condition)
+        except TooLong:
+            holds, said = True, UNTRIED
         asked = {
             "value": " and ".join(map(str, condition)),
             "condition_type": "WITHHOLD_IF",
             "dicom_tag": ", ".join(dict.fromkeys(dictionary.keyword_of(test.tag) for test in condition)),
         }
         shown = _shown(found[condition[0].tag]) if len(found) == 1 else [str(_shown(each)) for each in found.values()]
-        return Evaluation(asked, shown, not holds, condition[0].tag, "withheld")
+        return Evaluation(asked, shown, not holds, condition[0].tag, said)
 
     @property
     def asked(self) -> frozenset[int]:

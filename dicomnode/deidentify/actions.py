@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
-from functools import lru_cache
 from typing import TypeAlias
 
 from dicomnode.deidentify import dates, rewrite, values
@@ -18,6 +17,7 @@ from dicomnode.deidentify.conditions import folded
 from dicomnode.deidentify.encoded import UN, Element, place, vr_code
 from dicomnode.deidentify.gate import Gate
 from dicomnode.deidentify.level import Level
+from dicomnode.deidentify.patterns import TooLong, Trying
 from dicomnode.deidentify.pixels import find
 from dicomnode.deidentify.plan import Action, Made, Needle, Step
 from dicomnode.deidentify.pseudonyms import Pseudonyms
@@ -54,6 +54,7 @@ class Facts:
     elements: Sequence[Element]
     given: bool = False
     """Whether what the rules write may come from the instance after all."""
+    trying: Trying = field(default_factory=Trying, compare=False)
     _known: dict[int, str] = field(default_factory=dict, compare=False)
 
     def sent(self, tag: int) -> str:
@@ -229,19 +230,12 @@ def _template(how: Made, text: str, tag: int, facts: Facts) -> str:
     return whole.upper() if dictionary.vr_of(tag) == "CS" else whole
 
 
-@lru_cache(maxsize=512)
-def compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of a substitution; raises re.error."""
-    return re.compile(pattern)
-
-
 def _substitute(how: Made, text: str, tag: int, facts: Facts) -> str:
     """The first pattern that matches the whole value; what none matches is emptied."""
-    for pattern, replacement in how.argument:
-        match = compiled(pattern).fullmatch(text)
-        if match is not None:
-            return match.expand(replacement)
-    return ""
+    try:
+        return facts.trying.substituted(how.argument, text)
+    except TooLong:
+        raise Doubt(Reason.WRONG_VR, f"{place((tag,))} too long to be matched") from None
 
 
 def _vocabulary(how: Made, text: str, tag: int, facts: Facts) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import yaml
 
-from dicomnode.deidentify.actions import HASH_LENGTH, LONGEST, compiled, fits
+from dicomnode.deidentify import patterns
+from dicomnode.deidentify.actions import HASH_LENGTH, LONGEST, fits
 from dicomnode.deidentify.conditions import folded
 from dicomnode.deidentify.exceptions import Line, Selector, Treat, forbidden
 from dicomnode.deidentify.plan import Action, Made
@@ -104,10 +105,16 @@ def _expression(document: Document, line: int, word: str) -> Selector:
     if not pattern:
         raise document.wrong(line, f"'{word}' is no regular expression", "write for example: /^Referring/")
     try:
-        re.compile(pattern)
+        tried = patterns.searching(pattern)
     except re.error as error:
         raise document.wrong(line, f"'{pattern}' is no regular expression", str(error)) from None
+    _check_bounded(document, line, pattern, tried)
     return Selector("keyword", text=pattern)
+
+
+def _check_bounded(document: Document, line: int, pattern: str, tried: patterns.Pattern) -> None:
+    if not tried.bounded:
+        raise document.wrong(line, f"'{pattern}' could be tried on a value without end", patterns.HINT)
 
 
 def _private(document: Document, line: int, group: str, element: str, creator: str) -> Selector:
@@ -234,9 +241,11 @@ def _substitute(document: Document, line: int, node: Node, selector: Selector) -
     for pattern, (at, given) in document.mapping(node, "substitute").items():
         replacement = document.text(given)
         try:
-            compiled(pattern).sub(replacement, "")
+            tried = patterns.whole(pattern)
+            tried.expression.sub(replacement, "")
         except (re.error, IndexError) as error:
             raise document.wrong(at, f"'{pattern}: {replacement}' is no substitution", str(error)) from None
+        _check_bounded(document, at, pattern, tried)
         pairs.append((pattern, replacement))
     if not pairs:
         raise document.wrong(line, "substitute has no pattern", f"write: {ARGUMENTS['substitute']}")

@@ -10,12 +10,13 @@ is not. Numbers and ages are compared as such, dates and times as they are writt
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
 from typing import TypeAlias
 
+from dicomnode.deidentify import patterns
+from dicomnode.deidentify.patterns import TooLong
 from dicomnode.deidentify.reading import Document, Node, nearest
 from dicomnode.deidentify.standard import dictionary
 
@@ -59,15 +60,21 @@ class Test:
     """The arguments as the rules have them."""
 
     def holds(self, values: Sequence[str]) -> bool:
-        """Whether it is so of these values."""
+        """Whether it is so of these values; raises TooLong where the patterns cannot be tried on them."""
         if self.operator == "present":
             return bool(values) is TRUTHS[self.arguments[0]]
-        wanted = not self.operator.startswith("not_")
-        if not wanted:
+        so = self._so(values)
+        if self.operator.startswith("not_"):
             asked = any if self.values == "any" else all
-            return not values or asked(not self._is_so(value) for value in values)
+            return not values or asked(not each for each in so)
         asked = all if self.values == "all" else any
-        return bool(values) and asked(self._is_so(value) for value in values)
+        return bool(values) and asked(so)
+
+    def _so(self, values: Sequence[str]) -> Iterable[bool]:
+        """Of each value what the test asks, leaving out its not_."""
+        if self.operator.endswith("matches"):
+            return patterns.found(self.arguments, values)
+        return map(self._is_so, values)
 
     def _is_so(self, value: str) -> bool:
         """What the test asks of one value, leaving out its not_."""
@@ -76,8 +83,6 @@ class Test:
             return value in self.arguments or self._is_equal(value)
         if operator == "substring":
             return any(each in value for each in self.arguments)
-        if operator == "matches":
-            return any(_pattern(pattern).search(value) for pattern in self.arguments)
         return any(_compares(operator, value, each) for each in self.arguments)
 
     def _is_equal(self, value: str) -> bool:
@@ -94,11 +99,6 @@ class Test:
 
 Condition: TypeAlias = tuple[Test, ...]
 """Tests of which all must hold."""
-
-
-@lru_cache(maxsize=512)
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE)
 
 
 def _compares(operator: str, value: str, other: str) -> bool:
@@ -131,8 +131,15 @@ def values_of(raw: bytes | None) -> tuple[str, ...]:
 
 
 def first_that_holds(conditions: Sequence[Condition], values: Values) -> Condition | None:
-    """The first condition of which all tests hold."""
-    return next((each for each in conditions if all(test.holds(values(test.tag)) for test in each)), None)
+    """The first condition of which all tests hold, or which cannot be tried on values as long as these."""
+    return next((each for each in conditions if _may_hold(each, values)), None)
+
+
+def _may_hold(condition: Condition, values: Values) -> bool:
+    try:
+        return all(test.holds(values(test.tag)) for test in condition)
+    except TooLong:
+        return True
 
 
 def read(document: Document, node: Node, what: str, askable: frozenset[str] = dictionary.TEXT) -> Condition:
@@ -187,9 +194,11 @@ def _test(document: Document, tag: int, operator: str, line: int, node: Node) ->
         return Test(tag, operator, tuple(found), written=_texts(words))
     for at, pattern in words:
         try:
-            _pattern(pattern)
+            tried = patterns.searching(pattern)
         except re.error as error:
             raise document.wrong(at, f"'{pattern}' is no regular expression", str(error)) from None
+        if not tried.bounded:
+            raise document.wrong(at, f"'{pattern}' could be tried on a value without end", patterns.HINT)
     return Test(tag, operator, _texts(words), written=_texts(words))
 
 

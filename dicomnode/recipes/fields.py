@@ -7,6 +7,7 @@ from functools import cache
 
 from pydicom import datadict
 
+from dicomnode.deidentify import patterns
 from dicomnode.deidentify.standard import dictionary
 
 TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?\s?([0-9A-Fa-f]{4})\)?")
@@ -66,7 +67,8 @@ def keywords_in(key: str) -> list[str]:
     """The keywords of the dictionary that a key of the rules names."""
     if key.startswith("/"):
         pattern = re.compile(key[1:-1])
-        return [keyword for keyword in dictionary.keywords() if pattern.search(keyword)]
+        bounded = patterns.searching(key[1:-1]).bounded
+        return [keyword for keyword in dictionary.keywords() if bounded and pattern.search(keyword)]
     if key.startswith("VR:"):
         return [keyword for keyword, tag in dictionary.keywords().items() if dictionary.vr_of(tag) == key[3:]]
     return [key] if key in dictionary.keywords() else []
