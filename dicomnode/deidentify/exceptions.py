@@ -240,8 +240,8 @@ def forbidden(tag: int, treat: Treat) -> str:
         return "it is not for the rules to decide"
     if action in KEEPS and tag in NEVER_KEPT:
         return "it is never kept (PS3.15 E.2)"
-    if tag in KEY_UIDS and action not in (Action.KEEP, Action.UID):
-        return "use keep or uid: an instance must have it"
+    if tag in KEY_UIDS and action is not Action.UID:
+        return "an instance must have it: use uid, or options: [retain_uids], which keeps UIDs"
     if action is Action.UID and vr != "UI":
         return f"its VR is {vr}, not UI"
     if action is Action.DUMMY and vr == "SQ" and not isinstance(replacements.items_for(tag, ""), list):

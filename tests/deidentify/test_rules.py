@@ -53,7 +53,7 @@ BAD = {
     "profile: basic\nattributes:\n  PatientID: remove": "3: 'PatientID: remove' is not possible; "
     "its pseudonym is set by templates: patient_id",
     "profile: basic\nattributes:\n  SOPInstanceUID: remove": "3: 'SOPInstanceUID: remove' is not possible; "
-    "use keep or uid: an instance must have it",
+    "an instance must have it: use uid, or options: [retain_uids], which keeps UIDs",
     'profile: basic\nattributes:\n  "(0009,1001)": keep': "3: '(0009,1001): keep' is not possible; "
     "name the creator of its block, as in (0009,xx01,GEMS_IDEN_01)",
     "profile: basic\ndates: {shift: days}": "2: 'dates' says how dates are moved, but they are not; "

@@ -346,3 +346,12 @@ def test_a_uid_where_the_rules_make_a_text_has_no_dummy() -> None:
     assert (found.reason, found.where) == (Reason.WRONG_VR, "(0012,0010)")
     sent = output("attributes: {ClinicalTrialSponsorName: {vocabulary: [Acme]}}\n", trial)
     assert text(sent, "ClinicalTrialSponsorName") == ""
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+def test_the_key_uids_are_kept_by_the_option_alone(keyword: str) -> None:
+    with pytest.raises(RulesError, match=r"use uid, or options: \[retain_uids\]"):
+        plan_of(BASIC + f"attributes: {{{keyword}: keep}}\n")
+    for wide in ("'(0020,xxxx)'", "'(0008,xxxx)'", "/UID$/", "VR:UI"):
+        sent = output(f"attributes: {{{wide}: keep}}\n", source())
+        assert str(sent[keyword].value).startswith("2.25.")
