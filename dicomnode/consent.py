@@ -17,13 +17,13 @@ from dicomnode.following import Kept
 from dicomnode.hooks import HookFailed
 from dicomnode.model import Event, Study, StudyState
 from dicomnode.places import Places
-from dicomnode.store.jobs import CANCELLED, Jobs
+from dicomnode.store.jobs import Jobs
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Fact, Key
 
 log = structlog.get_logger()
 
-OF_A_RUN = "it waits for the end of its run"
+OF_A_RUN = "it waits for the end of the run of retrieval"  # by its number: a folder may have any name
 MOST_HOOKS = 4  # that run at once
 
 
@@ -47,8 +47,9 @@ class Consent:
         if self._practice:
             return Fact.PRACTISED, "nothing is sent in a practice run"
         key = (study.project, study.study_key)
-        if await asyncio.to_thread(self._is_held, key):
-            return Fact.HELD, OF_A_RUN
+        holding = await asyncio.to_thread(self._jobs.holding, *key)
+        if holding:
+            return Fact.HELD, f"{OF_A_RUN} {', '.join(str(each.id) for each in holding)}"
         hook = self.settings.projects[study.project].hooks.study
         if hook is None or study.state is StudyState.FORWARDING or self._passed.get(key) == _held(study):
             return None
@@ -59,10 +60,6 @@ class Consent:
     def busy(self, key: Key) -> bool:
         """Whether the hook of a study runs now."""
         return key in self._running
-
-    def _is_held(self, key: Key) -> bool:
-        found = self._jobs.of_study(key[1])
-        return any(each.project == key[0] and each.held for job, each in found if job.state != CANCELLED)
 
     async def _ask(self, hook: str, key: Key, study: Study) -> None:
         """Until the hook has ended; where it ended well, the study goes on."""

@@ -190,7 +190,7 @@ class Node:
         self._consent = Consent(settings, self._book.jobs, self._journal, self._completion, practice=self._practice)
         self._completion.kept_back = self._consent
         self._retriever = Retriever(self._open, self._completion, self._journal, self._mover, self._admission)
-        self.desk = Desk(self._ways, self._completion, self._journal)
+        self.desk = Desk(self._ways, self._completion, self._journal, self._book.jobs)
         self._intake = Intake(
             self._ways,
             self._admission,

@@ -209,7 +209,8 @@ def _decision(fact: Fact) -> click.Command:
         from dicomnode import running
 
         def report(document: dict[str, object]) -> None:
-            click.echo(f"{str(document.get('study'))[:SHORT]}: {document.get('state')}")
+            why = f" ({document['why']})" if document.get("why") else ""
+            click.echo(f"{str(document.get('study'))[:SHORT]}: {document.get('state')}{why}")
 
         requests: list[dict[str, object]] = [{"do": str(fact), "id": id_, "project": project} for id_ in ids]
         return max(running.study(settings, request, report) for request in requests)

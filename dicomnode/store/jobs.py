@@ -5,6 +5,7 @@ Nothing of it is held in memory: the next job is one look into an index, however
 
 from __future__ import annotations
 
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,6 +59,11 @@ class Retrieval:
     user: str
     at: float
     ended_at: float | None
+
+    @property
+    def go_on(self) -> str:
+        """The command that goes on with its run."""
+        return f"dicomnode run -r --run {shlex.quote(self.run)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +287,11 @@ class Jobs:
         rows = self._read(both.where(job.study_key == study_key).order_by(job.id))
         told: list[list[Any]] = [list(row) for row in rows]
         return [(Job(*row[: len(_JOB)]), Retrieval(*row[len(_JOB) :])) for row in told]
+
+    def holding(self, project: str, study_key: str) -> list[Retrieval]:
+        """The retrievals of the runs for whose end a study waits."""
+        found = [each for job, each in self.of_study(study_key) if job.state != CANCELLED]
+        return [each for each in found if each.project == project and each.held]
 
     def named(self, name: str) -> list[tuple[Job, Retrieval]]:
         """The jobs whose study has this pseudonym or key, with their retrievals."""
