@@ -29,6 +29,7 @@ NOT_SHOWN = "(withheld: it has words that are not clinical; dicomnode reidentify
 @click.option("--list", "file", metavar="FILE", help="The reviewed list (CSV); - is standard input.")
 @click.option("--max", "-m", "most", type=click.IntRange(1), help="Take so many studies at most.")
 @click.option("--restart", "-r", is_flag=True, help="Go on with the newest run from where it failed.")
+@click.option("--run", "of", metavar="FOLDER", type=click.Path(path_type=Path), help="With -r: go on with this run.")
 @click.option("--practice", "-p", is_flag=True, help="Do everything but the push, on a throw-away store.")
 @click.option("--no-push", "-n", is_flag=True, help="Stop before the push; -r pushes later.")
 @click.option("--modalities", "-a", metavar="CT,MR", help="Take only these; others are withheld.")
@@ -43,6 +44,7 @@ def run(
     file: str | None,
     most: int | None,
     restart: bool,
+    of: Path | None,
     practice: bool,
     no_push: bool,
     modalities: str | None,
@@ -54,6 +56,8 @@ def run(
     """Retrieve, de-identify and push the studies of a reviewed list; data/run_at_<seconds> tells all of it."""
     if restart == (file is not None):
         raise click.UsageError("name the reviewed studies with --list FILE, or go on with -r")
+    if of is not None and not restart:
+        raise click.UsageError("--run says which run -r goes on with")
     if restart and practice:
         raise click.UsageError("a practice run leaves nothing to go on with")
     options = Options(push=not no_push, practice=practice, keep_clean=keep_clean, restart=restart, show=click.echo)
@@ -63,7 +67,7 @@ def run(
 
     def talk(ask: Ask, settings: Settings) -> int:
         if restart:
-            folder = RunFolder.newest(data)
+            folder = RunFolder.newest(data) if of is None else RunFolder.named(of)
             _begin(folder)
         else:
             folder = RunFolder.new(data)

@@ -23,8 +23,10 @@ from dicomnode.runs import folder as files
 from dicomnode.runs import steps
 from dicomnode.runs.folder import Overview, RunFolder, minute
 from dicomnode.store.identity import IdentityBook
-from dicomnode.store.jobs import LACKING, NOT_FETCHED, Job, Retrieval
+from dicomnode.store.jobs import CANCELLED, ENDED, LACKING, NOT_FETCHED, Job, Retrieval
 from dicomnode.store.journal import Journal
+
+ANOTHER = "begin another: dicomnode run --list FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Run:
         with closing(Overview(self.folder, self.options.show)) as overview:
             retrieval = self._book.jobs.of_run(str(self.folder.path))
             if retrieval is None:
-                raise PermanentError("nothing was asked for in this run", "begin another: dicomnode run --list FILE")
+                raise PermanentError("nothing was asked for in this run", self._others() or ANOTHER)
             try:
                 if self.options.restart and not self.folder.has(files.DONE):
                     retrieval = self._fetch_again(retrieval, overview)
@@ -81,12 +83,25 @@ class Run:
             self.options.show("a practice run: nothing was pushed, and its store is erased")
             return 0
         if not self.options.push:
-            self.options.show("nothing was pushed; dicomnode run -r pushes")
+            self.options.show(f"nothing was pushed; {retrieval.go_on} pushes")
             return 0
         if self.folder.has(files.DONE):
-            self.options.show("the newest run has ended; begin another with --list")
-            return 0
-        return self._push(retrieval, overview)
+            others = self._others()
+            self.options.show(f"this run has ended; {others or ANOTHER}")
+            return 1 if others else 0
+        code = self._push(retrieval, overview)
+        if self.options.restart and (others := self._others()):
+            self.options.show(others)
+        return code
+
+    def _others(self) -> str:
+        """The other runs in the same place that have not ended, each with how to go on with it; mostly none."""
+        said = []
+        for _, path in files.runs(self.folder.path.parent):
+            found = None if RunFolder(path).has(files.DONE) else self._book.jobs.of_run(str(path))
+            if path != self.folder.path and found and set(self._book.jobs.counts(found.id)) - {CANCELLED}:
+                said.append(f"{path.name} has not ended: {found.go_on}")
+        return "; ".join(said)
 
     def _fetch_again(self, retrieval: Retrieval, overview: Overview) -> Retrieval:
         """What did not come whole is fetched anew, and with it come the later steps."""
@@ -109,15 +124,15 @@ class Run:
                 self.options.show(line)
 
         if not self.folder.has(files.STUDIES):
-            raise PermanentError("this run was never set up", "begin another: dicomnode run --list FILE")
+            raise PermanentError("this run was never set up", f"give it up: dicomnode jobs cancel {retrieval.id}")
         wanted = self.folder.lines(files.STUDIES)
         self._command("run", do="keep", retrieval=retrieval.id, names=wanted)
-        if retrieval.state not in ("ended", "cancelled"):
+        if retrieval.state not in (ENDED, CANCELLED):
             self._command("retrieve", do="resume", retrieval=retrieval.id)
         self._command("retrieve", note, do="follow", retrieval=retrieval.id)
         ended = self._book.jobs.retrieval(retrieval.id)
-        if ended is None or ended.state != "ended":
-            raise PermanentError("not all studies could be asked for", "when the source answers: dicomnode run -r")
+        if ended is None or ended.state not in (ENDED, CANCELLED):
+            raise PermanentError("not all studies could be asked for", f"when the source answers: {retrieval.go_on}")
         studies = self._studies(retrieval)
         here = [study for _, study in studies if study is not None]
         kept = steps.take_originals(self.folder, studies, Originals(self.settings.storage.directory / FOLDER, {}))
@@ -130,11 +145,16 @@ class Run:
 
     def _hook(self, retrieval: Retrieval, overview: Overview) -> None:
         hook = self.settings.projects[retrieval.project].hooks
-        complete = [study for _, study in self._studies(retrieval) if study is not None and study.state in steps.READY]
+        studies = self._studies(retrieval)
+        complete = [study for _, study in studies if study is not None and study.state in steps.READY]
         if hook.run is None:
             self.folder.write(files.HOOKED, ["no hook is named in the project"])
             return
-        steps.export(self.folder, complete, self._journal, self.settings)
+        exported = steps.export(self.folder, complete, self._journal, self.settings)
+        rest = [(job, study) for job, study in studies if job.study_key not in exported]
+        before = steps.delivered_before(rest, self._journal, self.folder.started())
+        if before:
+            overview.say(f"{len(before)} studies had been delivered before this run: the hook gets no files of them")
         try:
             stream = cast(TextIO, overview)
             text = hooks.call_run(hook.run, self.folder.path, stream, self.options.practice, hook.timeout)
@@ -147,14 +167,20 @@ class Run:
         going = {job.name: study for job, study in self._studies(retrieval) if study is not None}
         if self.options.keep_clean:
             steps.export(self.folder, going.values(), self._journal, self.settings)
+        self.folder.start()
         self._command("run", do="release", retrieval=retrieval.id)
         self._command("retrieve", do="follow", retrieval=retrieval.id)
         studies = self._studies(retrieval, going)
-        self.folder.write(files.PUSHED, steps.deliveries(studies, self._journal))
-        pushed = {job.name for job, study in studies if study is not None and study.state in steps.PUSHED}
+        since = self.folder.started()
+        before = steps.delivered_before(studies, self._journal, since)
+        self.folder.write(files.PUSHED, steps.deliveries(studies, self._journal, self._book.jobs, since, before))
+        over = {job.name for job, study in studies if study is not None and study.state in steps.PUSHED}
+        pushed = over - set(before)
         overview.say(f"Push completed at {minute()}")
         overview.say(f"{len(pushed)} studies marked as pushed")
-        left = [name for name in self.folder.lines(files.STUDIES) if name not in pushed]
+        if before:
+            overview.say(f"{len(before)} studies had been delivered before this run, see '{files.PUSHED}'.")
+        left = [name for name in self.folder.lines(files.STUDIES) if name not in over]
         if left:
             overview.say(f"{len(left)} studies were not pushed:\n {' '.join(left)}")
             self.options.show(f"{files.PUSHED} says why")

@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dicomnode import disk
@@ -23,6 +23,7 @@ PULLED, ANONYMIZED, HOOKED, PUSHED = (
     "post_anon_output.txt",
     "push_output.txt",
 )
+STARTED = "push_started.txt"
 FOUND, MISSING, REVIEWED = (f"{which}_protocol_studies.txt" for which in ("found", "missing", "reviewed"))
 DONE = "done.txt"
 QUARANTINE, TO_PRODUCTION, FROM_STAGING = "quarantine", "to_production", "from_staging"
@@ -51,6 +52,13 @@ class RunFolder:
                 return cls(data / f"run_at_{at}")
 
     @classmethod
+    def named(cls, path: Path) -> RunFolder:
+        """A run by its folder; raises PermanentError when it is none."""
+        if not is_run(path.absolute().name) or not path.is_dir():
+            raise PermanentError(f"{path} is no folder of a run", "name one: data/run_at_...")
+        return cls(path)
+
+    @classmethod
     def newest(cls, data: Path) -> RunFolder:
         """The run that began last; raises PermanentError when there is none."""
         found = runs(data)
@@ -69,6 +77,17 @@ class RunFolder:
     def lines(self, name: str) -> list[str]:
         """The lines of a file that are not empty."""
         return [line.strip() for line in (self.path / name).read_text(encoding="utf-8").splitlines() if line.strip()]
+
+    def started(self) -> float:
+        """When the run first let studies go (seconds since the epoch); now, where it has not."""
+        if not self.has(STARTED):
+            return time.time()
+        return datetime.fromisoformat(self.lines(STARTED)[0]).timestamp()
+
+    def start(self) -> None:
+        """Note that the run lets studies go, where it does so for the first time."""
+        if not self.has(STARTED):
+            self.write(STARTED, [datetime.now(UTC).isoformat()])
 
     def forget(self, name: str) -> None:
         """A step is to be done again."""
@@ -128,6 +147,6 @@ def is_run(name: str) -> bool:
     return _name.fullmatch(name) is not None
 
 
-def minute() -> str:
-    """Now, to the minute, local time."""
-    return f"{datetime.now():%Y-%m-%d %H:%M}"
+def minute(at: float | None = None) -> str:
+    """A moment (seconds since the epoch), or now, to the minute, local time."""
+    return f"{datetime.fromtimestamp(time.time() if at is None else at):%Y-%m-%d %H:%M}"

@@ -9,17 +9,20 @@ from pathlib import Path
 
 from dicomnode import disk
 from dicomnode.config import Settings
-from dicomnode.model import Reason, Study, StudyState
+from dicomnode.model import DeliveryState, Reason, Study, StudyState
 from dicomnode.originals import Originals
 from dicomnode.outbox import Outbox
 from dicomnode.runs import folder as files
-from dicomnode.runs.folder import Overview, RunFolder
+from dicomnode.runs.folder import Overview, RunFolder, minute
 from dicomnode.store.jobs import Job, Jobs, Review
 from dicomnode.store.journal import Journal
 
 READY = (StudyState.HELD, StudyState.PRACTICE)
 PUSHED = (StudyState.FORWARDED, StudyState.CONFIRMED)
+WITHDRAWN = DeliveryState.WITHDRAWN
 OVER = (*PUSHED, StudyState.WITHHELD, StudyState.CLOSED, StudyState.PRACTICE)
+
+GONE = "its clean files are not here any more, a destination has them"
 
 Studies = Sequence[tuple[Job, Study | None]]
 
@@ -121,29 +124,72 @@ def protocol(
     folder.write(files.MISSING, sorted(missing))
 
 
-def export(folder: RunFolder, studies: Iterable[Study], journal: Journal, settings: Settings) -> None:
-    """Write the clean files to to_production/STUDY/SERIES/INSTANCE.dcm."""
+def export(folder: RunFolder, studies: Iterable[Study], journal: Journal, settings: Settings) -> set[str]:
+    """Write the clean files to to_production/STUDY/SERIES/INSTANCE.dcm; the keys of the studies that have some."""
     outbox = Outbox(settings.storage.directory / "outbox", {})
+    (folder.path / files.TO_PRODUCTION).mkdir(mode=0o700, exist_ok=True)
+    exported = set()
     for study in studies:
         for instance, location in journal.instances(study.project, study.study_key):
             place = folder.path / files.TO_PRODUCTION / instance.study_uid / instance.series_uid
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             outbox.write_file(location, place / f"{instance.sop_uid}.dcm")
+            exported.add(study.study_key)
+    return exported
 
 
-def _hook_failed(study: Study, journal: Journal) -> str:
-    """What became of the study hook, where that is why the study waits."""
-    events = journal.events(study.project, study.study_key) if study.state is StudyState.HELD else []
+def _why_held(study: Study, journal: Journal, jobs: Jobs) -> str:
+    """Why a study still waits: another run that has it too, or its study hook."""
+    if study.state is not StudyState.HELD:
+        return ""
+    holding = jobs.holding(study.project, study.study_key)
+    if holding:
+        return "".join(f": it waits for the end of another run: {each.go_on}" for each in holding)
+    events = journal.events(study.project, study.study_key)
     return f": {events[-1].facts['error']}" if events and events[-1].name == "hook-failed" else ""
 
 
-def deliveries(studies: Studies, journal: Journal) -> Iterator[str]:
-    """What became of each study at each destination."""
+def delivered_before(studies: Studies, journal: Journal, since: float) -> dict[str, float]:
+    """The studies that had been delivered before, and of which nothing was sent `since` then: when each was.
+
+    Seconds since the epoch. One that is held for the run is among them where nothing is left to send of it.
+    """
+    found = {}
+    for job, study in studies:
+        if study is not None and study.state in (*PUSHED, StudyState.HELD):
+            key = (study.project, study.study_key)
+            wanted = [each for each in journal.deliveries(key[0], study_key=key[1]) if each.state is not WITHDRAWN]
+            ways = [each.destination for each in wanted]
+            taken = [journal.taken_since(*key, way, since) for way in ways]
+            last = [at for _, at in taken if at is not None]
+            if last and not any(count for count, _ in taken) and not any(journal.has_unsent(*key, way) for way in ways):
+                found[job.name] = max(last)
+    return found
+
+
+def _before(study: Study, at: float | None, journal: Journal) -> str:
+    """What there is to say of a study that had been delivered before."""
+    if at is None:
+        return ""
+    gone = "" if journal.instances(study.project, study.study_key) else f"; {GONE}"
+    return f": delivered before this run, {minute(at)}, and nothing was sent now{gone}"
+
+
+def deliveries(
+    studies: Studies, journal: Journal, jobs: Jobs, since: float, before: Mapping[str, float]
+) -> Iterator[str]:
+    """What became of each study at each destination, in a run that began to push at `since`.
+
+    `before` are the studies that had been delivered before, and when.
+    """
     for job, study in studies:
         if study is None:
             yield f"{job.name} {job.state}, nothing to push"
             continue
-        yield f"{job.name} {study.state}{_hook_failed(study, journal)}"
+        why = _why_held(study, journal, jobs) + _before(study, before.get(job.name), journal)
+        yield f"{job.name} {study.state}{why}"
         for each in journal.deliveries(study.project, study_key=study.study_key):
             error = f": {each.error}" if each.error else ""
-            yield f"\t{each.destination} {each.state}, {each.sent} sent, {each.failed} refused{error}"
+            sent, _ = journal.taken_since(study.project, study.study_key, each.destination, since)
+            earlier = f", {each.sent - sent} sent before this run" if each.sent > sent else ""
+            yield f"\t{each.destination} {each.state}, {sent} sent, {each.failed} refused{earlier}{error}"

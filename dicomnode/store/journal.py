@@ -243,6 +243,18 @@ class Journal(Telling, Gaps, Barred):
         counts = {bool(ok): int(count) for ok, count in map(tuple, rows)}
         return counts.get(True, 0), counts.get(False, 0)
 
+    def taken_since(self, project: str, study_key: str, destination: str, at: float) -> tuple[int, float | None]:
+        """How many of the study's instances the destination took from then on, and when it took the last of all.
+
+        Seconds since the epoch; None where it has taken nothing.
+        """
+        table, answer = schema.instance.c, schema.sent.c
+        of_study = select(table.instance_key).where(_of(schema.instance, project, study_key))
+        to_it = (answer.project == project, answer.destination == destination, answer.ok)
+        asked: list[ColumnElement[Any]] = [func.count().filter(answer.at >= at), func.max(answer.at)]
+        count, last = tuple(self._all(select(*asked).where(*to_it, answer.instance_key.in_(of_study)))[0])
+        return int(count), last
+
     def deliveries(
         self,
         project: str | None = None,

@@ -17,6 +17,7 @@ NAMES = {
     "pull_output.txt",
     "anonymize_output.txt",
     "post_anon_output.txt",
+    "push_started.txt",
     "push_output.txt",
     "found_protocol_studies.txt",
     "missing_protocol_studies.txt",
@@ -98,7 +99,7 @@ def test_a_failing_hook_stops_the_push_and_a_restart_goes_on(site):
     (site.hook.parent / "hook.sh.fails").unlink()
     again = site.run("-r", "--no-push")
     assert again.returncode == 0, again.stdout
-    assert "nothing was pushed; dicomnode run -r pushes" in again.stdout
+    assert f"nothing was pushed; dicomnode run -r --run {site.folders[0]} pushes" in again.stdout
     assert site.research.files() == []
     pushed = site.run("-r")
     assert pushed.returncode == 0, pushed.stdout
