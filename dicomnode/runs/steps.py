@@ -127,7 +127,7 @@ def protocol(
 def export(folder: RunFolder, studies: Iterable[Study], journal: Journal, settings: Settings) -> set[str]:
     """Write the clean files to to_production/STUDY/SERIES/INSTANCE.dcm; the keys of the studies that have some."""
     outbox = Outbox(settings.storage.directory / "outbox", {})
-    (folder.path / files.TO_PRODUCTION).mkdir(mode=0o700, exist_ok=True)
+    (folder.path / files.TO_PRODUCTION).mkdir(mode=0o700, parents=True, exist_ok=True)
     exported = set()
     for study in studies:
         for instance, location in journal.instances(study.project, study.study_key):

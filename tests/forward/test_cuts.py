@@ -15,7 +15,7 @@ from peers.scripted import Acceptor
 from structlog.testing import capture_logs
 from studies_to_send import KEY, SHORT, SOON, WAITING, Receiver, cases, world
 
-from dicomnode.dimse.scp import Answer, Server
+from dicomnode.dimse.scp import Server
 from dicomnode.forward import Patience
 from dicomnode.model import DeliveryState, Received
 
@@ -30,14 +30,14 @@ class Cutter(Receiver):
     server: Server | None = None
     of_association: Counter[int] = field(default_factory=Counter)
 
-    async def store(self, received: Received, data: bytearray) -> Answer:
+    async def store(self, received: Received, data: bytearray) -> int:
         self.of_association[received.origin.association] += 1
         if self.cuts(received):
             self.asked.append(received.sop_uid)
             assert self.server is not None
             for connection in list(self.server._connections):
                 connection.drop()
-            return Answer(0xC000)
+            return 0xC000
         return await super().store(received, data)
 
 
