@@ -225,13 +225,13 @@ class Forwarder:
             self._reached()
         elif attempt.result.unreachable and destination == self.destination:
             self._unreached(attempt.result)
-        await self._conclude(delivery, attempt.result, at_once=destination != self.destination)
+        await self._conclude(delivery, attempt.result, destination)
 
     def _event(self, name: str, key: Key, **facts: object) -> Event:
         return Event(name, time.time(), *key, {"destination": self.destination.name, **facts})
 
-    async def _conclude(self, delivery: Delivery, result: Result, *, at_once: bool) -> None:
-        """Note what came of it; where the destination was another meanwhile, what failed is tried again `at_once`."""
+    async def _conclude(self, delivery: Delivery, result: Result, tried: Peer) -> None:
+        """Note what came of it; where another was `tried` than is there now, what failed is due at once."""
         key, before = (delivery.project, delivery.study_key), delivery.error
         await asyncio.wrap_future(self._journal.flush())
         sent, refused = await asyncio.to_thread(self._journal.answers, *key, self.destination.name)
@@ -241,7 +241,7 @@ class Forwarder:
         delivery = replace(delivery, sent=sent, failed=refused)
         event: Event | None = None
         if result.error or self._stopping or key in self._dropped:
-            delivery = self._postpone(delivery, result, time.time(), at_once=at_once)
+            delivery = self._postpone(delivery, result, time.time(), at_once=tried != self.destination)
             if result.error and result.error != before:
                 facts = {"error": result.error, "instance": result.instance, "attempt": delivery.attempts}
                 event = self._event("delivery-postponed", key, **facts)
@@ -256,8 +256,8 @@ class Forwarder:
             event = self._event(f"delivery-{state}", key, sent=sent, failed=refused, error=result.held)
         self._journal.delivery(delivery, event)
         await asyncio.wrap_future(self._journal.flush())
-        if delivery.state is DeliveryState.WAITING:
-            self._queue_again(delivery)
+        if delivery.state is DeliveryState.WAITING:  # perhaps the destination moved while this was noted
+            self._queue_again(delivery if tried == self.destination else replace(delivery, next_at=0.0))
         if delivery.state in (DeliveryState.WAITING, DeliveryState.WITHDRAWN):
             return
         self._finished(delivery)

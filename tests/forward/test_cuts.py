@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from keeper import peer, serving, until
@@ -17,7 +18,7 @@ from studies_to_send import KEY, SHORT, SOON, WAITING, Receiver, cases, world
 
 from dicomnode.dimse.scp import Server
 from dicomnode.forward import Patience
-from dicomnode.model import DeliveryState, Received
+from dicomnode.model import Delivery, DeliveryState, Received
 
 LONG = Patience(first=60, most=60)
 
@@ -127,6 +128,25 @@ async def test_a_destination_that_moved_is_tried_at_once(tmp_path: Path) -> None
         forwarder.add(WAITING)
         await until(lambda: here.delivery().attempts == 1 and here.delivery().state is DeliveryState.WAITING)
         forwarder.renew(peer(port), LONG, SHORT)
+        assert (await here.ends()).state is DeliveryState.SENT
+
+
+async def test_a_destination_that_moved_while_the_attempt_was_noted_is_tried_at_once(tmp_path: Path) -> None:
+    receiver = Receiver()
+    async with world(tmp_path) as here, serving(receiver) as (server, port):
+        here.hold(cases(2))
+        nobody = await server.listen("127.0.0.1", 0, None)
+        server._listeners.pop().close()
+        forwarder, note = here.forwarder(nobody, LONG), here.journal.delivery
+
+        def noted(delivery: Delivery, *event: Any) -> Any:
+            future = note(delivery, *event)
+            if delivery.attempts == 1 and delivery.state is DeliveryState.WAITING:
+                forwarder.renew(peer(port), LONG, SHORT)
+            return future
+
+        here.journal.delivery = noted  # type: ignore[method-assign]
+        forwarder.add(WAITING)
         assert (await here.ends()).state is DeliveryState.SENT
 
 
