@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from keeper import peer, serving, until
 from kept import clean
+from peers.process import free_port
 from peers.scripted import Acceptor
 from structlog.testing import capture_logs
 from studies_to_send import KEY, SHORT, SOON, WAITING, Receiver, cases, world
@@ -120,11 +121,9 @@ async def test_who_takes_a_few_with_each_association_is_not_away_and_waits_do_no
 
 async def test_a_destination_that_moved_is_tried_at_once(tmp_path: Path) -> None:
     receiver = Receiver()
-    async with world(tmp_path) as here, serving(receiver) as (server, port):
+    async with world(tmp_path) as here, serving(receiver) as (_, port):
         here.hold(cases(2))
-        nobody = await server.listen("127.0.0.1", 0, None)
-        server._listeners.pop().close()
-        forwarder = here.forwarder(nobody, LONG)
+        forwarder = here.forwarder(free_port(), LONG)
         forwarder.add(WAITING)
         await until(lambda: here.delivery().attempts == 1 and here.delivery().state is DeliveryState.WAITING)
         forwarder.renew(peer(port), LONG, SHORT)
@@ -133,11 +132,9 @@ async def test_a_destination_that_moved_is_tried_at_once(tmp_path: Path) -> None
 
 async def test_a_destination_that_moved_while_the_attempt_was_noted_is_tried_at_once(tmp_path: Path) -> None:
     receiver = Receiver()
-    async with world(tmp_path) as here, serving(receiver) as (server, port):
+    async with world(tmp_path) as here, serving(receiver) as (_, port):
         here.hold(cases(2))
-        nobody = await server.listen("127.0.0.1", 0, None)
-        server._listeners.pop().close()
-        forwarder, note = here.forwarder(nobody, LONG), here.journal.delivery
+        forwarder, note = here.forwarder(free_port(), LONG), here.journal.delivery
 
         def noted(delivery: Delivery, *event: Any) -> Any:
             future = note(delivery, *event)
