@@ -78,7 +78,8 @@ async def listen(directory: Path, handler: Handler) -> asyncio.Server:
         except DicomnodeError as error:
             report({"error": str(error), "exit": WRONG_USE if isinstance(error, ConfigError) else 1})
         except (ValueError, TimeoutError, ConnectionError) as error:
-            log.warning("control-refused", error=type(error).__name__)
+            if not writer.is_closing():  # else whoever asked has gone, and waits for no answer
+                log.warning("control-refused", error=type(error).__name__)
         except asyncio.CancelledError:  # the node ends; nobody waits for this task
             report({"error": "the node was told to stop before it was done; ask again when it runs", "exit": 1})
         finally:

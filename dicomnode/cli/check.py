@@ -183,7 +183,7 @@ def status(directory: Path) -> dict[str, Any] | None:
     socket.setdefaulttimeout(ANSWER)
     try:
         answers = control.ask(directory, {"command": "status"}) if directory.is_dir() else None
-        return None if answers is None else next(answers, None)
+        return None if answers is None else next(iter(list(answers)), None)
     except OSError:
         return None
     finally:

@@ -260,6 +260,9 @@ def test_a_running_node_tells_who_called(
     assert "calling AE title not recognised; correct peers.*.ae_title" in turned_away
     assert texts["journal"].endswith("sound")
     assert texts["identity book"].endswith("sound")
+    assert made.command("check").returncode == 1
+    assert made.terminate() == 0
+    assert made.events("control-refused") == []
 
 
 def test_the_broker(
