@@ -280,7 +280,7 @@ class Node:
         try:
             settings = await asyncio.to_thread(config.load, self.settings.file)
             check_change(self.settings, settings)
-            self._read_certificates(settings)
+            tls = self._read_certificates(settings)
             keys, ways = await asyncio.to_thread(self._make_ways, settings)
             callers = await apart(admission.resolve, list(settings.peers.values()))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the files, the node goes on as it was
@@ -289,6 +289,8 @@ class Node:
         if not self._stop.is_set():
             self._keep(keys, ways)
             self._renew_rooms(settings, callers)
+            if tls is not None:
+                self._server.renew_tls(tls)
             log.info("configuration-loaded", path=str(settings.file))
         return True
 

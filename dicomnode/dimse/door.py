@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import structlog
 
-from dicomnode.dimse.tls import why
+from dicomnode.dimse.tls import trouble
 
 BACKLOG = 256
 SHUTDOWN = 5.0
@@ -47,6 +47,10 @@ class Door:
         self._listener.setblocking(False)
         self._accepting = asyncio.get_running_loop().create_task(self._accept(self._listener))
         return int(self._listener.getsockname()[1])
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Show and trust what this one says, from the next handshake on."""
+        self._context = context
 
     def is_serving(self) -> bool:
         """Whether callers are accepted."""
@@ -94,7 +98,8 @@ class Door:
             )
         except OSError as error:
             caller.close()
-            _log.info("tls-failed", address=address, why=why(error))
+            found = trouble(error)
+            _log.info("tls-failed", address=address, why=found.why, hint=found.called)
         except BaseException:
             caller.close()
             raise

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from dicomnode.dimse.apart import apart
-from dicomnode.dimse.tls import why as why_tls
+from dicomnode.dimse.tls import trouble
 from dicomnode.errors import PeerUnreachable
 from dicomnode.model import Buffer, Peer
 from dicomnode.prompt import Prompt
@@ -27,10 +27,16 @@ _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 def why(error: OSError) -> str:
     """Why a connection could not be made, in the system's words."""
     if isinstance(error, ssl.SSLError):
-        return why_tls(error)
+        return trouble(error).why
     if isinstance(error, socket.gaierror) or error.errno is None:
         return error.strerror or "no address"
     return os.strerror(error.errno)
+
+
+def unreached(where: str, error: OSError) -> PeerUnreachable:
+    """The error to raise when a connection could not be made."""
+    hint = trouble(error).call if isinstance(error, ssl.SSLError) else "check host and port, and that it runs"
+    return PeerUnreachable(f"{where} cannot be reached: {why(error)}", hint)
 
 
 async def _connected(host: str, port: int) -> socket.socket:
@@ -98,9 +104,7 @@ class Link(asyncio.BufferedProtocol):
                 f"{where} does not answer", "check that it runs and that no firewall drops it"
             ) from None
         except OSError as error:
-            raise PeerUnreachable(
-                f"{where} cannot be reached: {why(error)}", "check host and port, and that it runs"
-            ) from None
+            raise unreached(where, error) from None
         return link
 
     # The transport's side.
@@ -128,10 +132,13 @@ class Link(asyncio.BufferedProtocol):
             self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.connection.transport_closed():
-            self._fail("closed the connection")
-        elif self._failure is None:
-            self._failure = "closed the connection"
+        how = "closed the connection"
+        if isinstance(error, ssl.SSLError):
+            how = f"ended TLS: {why(error)}"
+        elif self._raw is None and self.connection.state is State.AWAITING_ACCEPT:
+            how += " after the TLS handshake; perhaps it does not take our certificate"
+        self.connection.transport_closed()
+        self._fail(how)
         self._drop_rest()
         if self._out is not None:
             self._out.close()

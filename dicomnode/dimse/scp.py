@@ -105,6 +105,12 @@ class Server:
         bound: int = server.sockets[0].getsockname()[1]
         return bound
 
+    def renew_tls(self, context: ssl.SSLContext) -> None:
+        """Show and trust what this one says to those who call over TLS from now on."""
+        for listener in self._listeners:
+            if isinstance(listener, Door):
+                listener.renew(context)
+
     @property
     def _most_connections(self) -> int:
         """How many connections may be without an association."""

@@ -16,7 +16,7 @@ from typing import Self
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 
-from dicomnode.dimse.link import why
+from dicomnode.dimse.link import unreached
 from dicomnode.dimse.refusals import rejected
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomnode.dimse.tls import client_context
@@ -132,7 +132,7 @@ class Session:
         contexts = [build_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in self._abstract_syntaxes]
         where = self._where
         handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_ESTABLISHED, self._opened)]
-        tls = (client_context(self.peer.tls), self.peer.tls.name) if self.peer.tls else None
+        context = client_context(self.peer.tls) if self.peer.tls else None
         try:
             association = ae.associate(
                 self.peer.host,
@@ -140,11 +140,11 @@ class Session:
                 contexts,
                 self.peer.ae_title,
                 _MAX_PDU,
-                tls_args=tls,
+                tls_args=(context, self.peer.tls.name) if context and self.peer.tls else None,
                 evt_handlers=handlers,
             )
         except OSError as error:
-            raise PeerUnreachable(f"{where} cannot be reached: {why(error)}", "check host and port") from None
+            raise unreached(where, error) from None
         answer = association.acceptor.primitive
         if association.is_rejected and answer is not None:
             reason = answer.result or 1, answer.result_source or 1, answer.diagnostic or 1
@@ -153,7 +153,10 @@ class Session:
             self._shut()
             if answer is not None and not self.timed_out:
                 raise PermanentError(f"{where} accepts none of the services asked for", "have it allow them")
-            raise PeerUnreachable(f"{where} does not answer as a DICOM node", "check host and port, and that it runs")
+            if context is not None and context.failure is not None:
+                raise unreached(where, context.failure)
+            hint = "check host and port, and that it runs" + (" and takes our certificate" if context else "")
+            raise PeerUnreachable(f"{where} does not answer as a DICOM node", hint)
         return association
 
     def _opened(self, event: evt.Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,30 +16,84 @@ if TYPE_CHECKING:
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL"  # for TLS 1.2; those of 1.3 are all good
 
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a handshake failed, and what to do where we `call` and where we are `called`."""
+
+    why: str
+    call: str = "look into its log"
+    called: str = "look into the caller's log"
+
+
+_NO_TLS = Trouble(
+    "the other side does not speak TLS",
+    "correct the peer's port, or leave its tls out",
+    "turn TLS on there, or have it call the port that is in clear",
+)
+_OLDER = Trouble("the other side speaks older TLS only", *["have it speak TLS 1.2 or later"] * 2)
+_UNTRUSTED = Trouble(
+    "the other side does not trust our certificate",
+    "have it trust the authority of our certificate",
+    "have it trust the authority of node.tls.certificate",
+)
+_STRANGE = Trouble(
+    "the certificate is of an authority that is not known here",
+    "enter that authority in the peer's tls.ca",
+    "enter that authority in node.tls.ca, or have the caller show a certificate of one that is there",
+)
+_OTHER_NAME = Trouble("the certificate has another name", "enter a name that is in it as the peer's tls.name")
+_TOO_LONG = Trouble("the handshake took too long", "check that it runs and speaks TLS at this port")
+_OTHER_PIN = Trouble("the certificate has another fingerprint", "compare it with the peer's tls.fingerprint")
+_UNKNOWN = Trouble("the handshake failed")
+_CLOSED = Trouble("the connection was closed")
+_UNVERIFIED = Trouble("the certificate does not verify", *["have it replaced there by one that does"] * 2)
+
 _REASONS = {
-    "CERTIFICATE_VERIFY_FAILED": "the certificate does not verify",
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no certificate was shown",
-    "WRONG_VERSION_NUMBER": "the other side does not speak TLS",
-    "HTTP_REQUEST": "the other side does not speak TLS",
-    "UNSUPPORTED_PROTOCOL": "the other side speaks older TLS only",
-    "TLSV1_ALERT_PROTOCOL_VERSION": "the other side speaks older TLS only",
-    "NO_SHARED_CIPHER": "no cipher in common",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "the other side refused the handshake",
-    "TLSV1_ALERT_UNKNOWN_CA": "the other side does not trust our certificate",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "the other side does not trust our certificate",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "the other side does not trust our certificate",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the other side wants a certificate of ours",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": Trouble(
+        "no certificate was shown", called="have the caller show one that an authority in node.tls.ca signed"
+    ),
+    "WRONG_VERSION_NUMBER": _NO_TLS,
+    "HTTP_REQUEST": _NO_TLS,
+    "UNSUPPORTED_PROTOCOL": _OLDER,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _OLDER,
+    "NO_SHARED_CIPHER": Trouble("no cipher in common", *["have it allow ECDHE with AES-GCM"] * 2),
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": Trouble("the other side refused the handshake"),
+    "TLSV1_ALERT_UNKNOWN_CA": _UNTRUSTED,
+    "SSLV3_ALERT_BAD_CERTIFICATE": _UNTRUSTED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _UNTRUSTED,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": Trouble(
+        "the other side says that our certificate has expired", *["renew it"] * 2
+    ),
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": Trouble(
+        "the other side wants a certificate of ours", "give the peer's tls.certificate, or node.tls.certificate"
+    ),
+}
+_UNVERIFIED_AS = {  # by OpenSSL's X509_V_ERR numbers
+    9: Trouble("the certificate is not valid yet", *["compare the clocks of both machines"] * 2),
+    10: Trouble("the certificate has expired", *["have it renewed there"] * 2),
+    18: _STRANGE,
+    19: _STRANGE,
+    20: _STRANGE,
+    21: _STRANGE,
+    62: _OTHER_NAME,
+    64: _OTHER_NAME,
 }
 
 
-def why(error: OSError) -> str:
+class _OtherFingerprint(ssl.SSLError):
+    pass
+
+
+def trouble(error: OSError) -> Trouble:
     """Why a handshake failed, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _UNVERIFIED_AS.get(error.verify_code, _UNVERIFIED)
+    if isinstance(error, _OtherFingerprint):
+        return _OTHER_PIN
     if isinstance(error, ssl.SSLError):
-        reason = getattr(error, "reason", None)
-        return _REASONS.get(reason, "the handshake failed") if reason else error.strerror or "the handshake failed"
-    if isinstance(error, ConnectionAbortedError | TimeoutError):
-        return "the handshake took too long"
-    return "the connection was closed"
+        return _REASONS.get(error.reason or "", _UNKNOWN)
+    return _TOO_LONG if isinstance(error, ConnectionAbortedError | TimeoutError) else _CLOSED
 
 
 def server_context(certificate: Path, key: Path | None, ca: Path) -> ssl.SSLContext:
@@ -51,9 +106,9 @@ def server_context(certificate: Path, key: Path | None, ca: Path) -> ssl.SSLCont
     return context
 
 
-def client_context(tls: PeerTls) -> ssl.SSLContext:
+def client_context(tls: PeerTls) -> ClientContext:
     """For a call to a peer, whose certificate is judged in the handshake. Raises ConfigError."""
-    context = _Pinning(ssl.PROTOCOL_TLS_CLIENT)
+    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     _restrict(context)
     if tls.certificate is not None:
         _show(context, tls.certificate, tls.key)
@@ -129,34 +184,55 @@ def _trust(context: ssl.SSLContext, ca: Path) -> None:
         raise ConfigError(f"the authorities in {ca} cannot be used", "give PEM certificates") from None
 
 
-class _Pinning(ssl.SSLContext):
-    """A client's context that may want one certificate alone."""
+def _check_pin(connection: ssl.SSLObject | ssl.SSLSocket) -> None:
+    assert isinstance(connection.context, ClientContext)
+    wanted = connection.context.fingerprint
+    if wanted:
+        shown = connection.getpeercert(True)
+        if shown is None or fingerprint(shown) != wanted:
+            raise _OtherFingerprint(1, "the certificate has another fingerprint")
 
+
+class _Object(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        _check_pin(self)
+
+
+class _Socket(ssl.SSLSocket):
+    """Remembers in its context what went wrong: pynetdicom does not tell."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+            _check_pin(self)
+        except OSError as error:
+            self._remember(error)
+            raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """As ever; a server of TLS 1.3 refuses our certificate only after the handshake."""
+        try:
+            return super().recv(buflen, flags)
+        except ssl.SSLError as error:
+            self._remember(error)
+            raise
+
+    def _remember(self, error: OSError) -> None:
+        assert isinstance(self.context, ClientContext)
+        self.context.failure = error
+
+
+class ClientContext(ssl.SSLContext):
+    """For calls to a peer, perhaps of one certificate alone. `failure`: what last went wrong on a socket that blocks."""
+
+    sslobject_class = _Object
+    sslsocket_class = _Socket
     fingerprint = ""
+    failure: OSError | None = None
 
     def pin(self, wanted: str) -> None:
         """Take no other certificate; whoever signed it, and whatever name it has."""
         self.fingerprint = wanted
         self.check_hostname = False
         self.verify_mode = ssl.CERT_NONE
-        self.sslobject_class = _PinnedObject
-        self.sslsocket_class = _PinnedSocket
-
-
-def _check_pin(connection: ssl.SSLObject | ssl.SSLSocket) -> None:
-    assert isinstance(connection.context, _Pinning)
-    shown = connection.getpeercert(True)
-    if shown is None or fingerprint(shown) != connection.context.fingerprint:
-        raise ssl.SSLError(1, "the certificate has another fingerprint")
-
-
-class _PinnedObject(ssl.SSLObject):
-    def do_handshake(self) -> None:
-        super().do_handshake()
-        _check_pin(self)
-
-
-class _PinnedSocket(ssl.SSLSocket):
-    def do_handshake(self, block: bool = False) -> None:
-        super().do_handshake(block)
-        _check_pin(self)

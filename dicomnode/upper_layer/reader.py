@@ -13,6 +13,7 @@ _HEADER = struct.Struct(">BxI")
 _PDV_HEADER = struct.Struct(">IBB")
 _EMPTY = memoryview(b"")
 _SHORT = frozenset({PduType.ASSOCIATE_RJ, PduType.RELEASE_RQ, PduType.RELEASE_RP, PduType.ABORT})
+_TLS = (0x15, 0x16)  # how an alert and a handshake begin
 _TYPES = {int(kind): kind for kind in PduType}
 
 
@@ -120,7 +121,8 @@ class Reader:
     def _check(self, number: int, length: int) -> tuple[PduType, int]:
         kind = _TYPES.get(number)
         if kind is None:
-            raise Malformed(AbortReason.UNRECOGNIZED_PDU, "unrecognized PDU type")
+            what = "it speaks TLS, and this way is in clear" if number in _TLS else "unrecognized PDU type"
+            raise Malformed(AbortReason.UNRECOGNIZED_PDU, what)
         if kind is PduType.P_DATA:
             possible = 6 <= length <= self.max_pdu
         elif kind in _SHORT:

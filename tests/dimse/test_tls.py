@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import trustme
 from keeper import EXPLICIT, QUICK, STORAGE, Keeper, peer, serving, until
 from peers import dcmtk
 from peers.scripted import Acceptor
+from structlog.testing import capture_logs
 from test_scp_hostile import calling
 
 from dicomnode.dimse import query
@@ -22,6 +24,7 @@ from dicomnode.dimse.sender import Patience, Sender, echo
 from dicomnode.dimse.tls import client_context, fingerprint, matches, names, server_context
 from dicomnode.errors import ConfigError, DicomnodeError, PeerUnreachable
 from dicomnode.model import Peer, PeerTls
+from dicomnode.observe.guard import Guard
 
 SHORT = Patience(connect=2, associate=2, stall=2, answer=2, release=1)
 AUTHORITY, STRANGERS = trustme.CA(), trustme.CA()
@@ -180,3 +183,79 @@ async def test_clear_and_tls_side_by_side(files: Files) -> None:
             await client.open()
             await server.drain(0.1)
         assert not server.listening
+
+
+LONG_AGO = {"not_before": datetime(2020, 1, 1, tzinfo=UTC), "not_after": datetime(2021, 1, 1, tzinfo=UTC)}
+NOT_YET = {"not_before": datetime(2990, 1, 1, tzinfo=UTC), "not_after": datetime(2991, 1, 1, tzinfo=UTC)}
+
+
+@pytest.mark.parametrize(
+    ("name", "authority", "dates", "said"),
+    [
+        ("127.0.0.1", AUTHORITY, LONG_AGO, "the certificate has expired; have it renewed there"),
+        ("127.0.0.1", AUTHORITY, NOT_YET, "is not valid yet; compare the clocks"),
+        ("127.0.0.1", STRANGERS, {}, "is not known here; enter that authority in the peer's tls.ca"),
+        ("other.example", AUTHORITY, {}, "has another name; enter a name that is in it as the peer's tls.name"),
+    ],
+)
+async def test_what_is_wrong_with_a_servers_certificate_is_said_with_what_to_do(files, name, authority, dates, said):
+    """By the sender, by the queries, and so by dicomnode check, which asks for C-ECHO as they do."""
+    shown = files.folder / "shown.pem"
+    authority.issue_cert(name, **dates).private_key_and_cert_chain_pem.write_to_path(str(shown))
+    async with serving(Keeper(), tls=server_context(shown, None, files.ca)) as (_, port):
+        with pytest.raises(PeerUnreachable, match=said):
+            await echo(known(port, files.tls()), "NODE", patience=SHORT)
+        with pytest.raises(PeerUnreachable, match=said):
+            await asyncio.to_thread(query.echo, known(port, files.tls()), "NODE", silence=3)
+
+
+async def test_who_is_asked_for_a_certificate_and_has_none_is_told_so(files: Files) -> None:
+    """A server of TLS 1.3 says so behind the handshake, and may have closed the connection before that is read."""
+    async with serving(Keeper(), tls=files.server()) as (_, port):
+        with pytest.raises(PeerUnreachable, match=r"certificate"):
+            await echo(known(port, files.tls(own=None)), "NODE", patience=SHORT)
+        with pytest.raises(PeerUnreachable, match=r"certificate"):
+            await asyncio.to_thread(query.echo, known(port, files.tls(own=None)), "NODE", silence=3)
+
+
+@pytest.mark.parametrize(
+    ("authority", "dates", "why"),
+    [
+        (AUTHORITY, LONG_AGO, "the certificate has expired"),
+        (STRANGERS, {}, "the certificate is of an authority that is not known here"),
+    ],
+)
+async def test_what_is_wrong_with_a_callers_certificate_is_logged_with_what_to_do(files, authority, dates, why):
+    own = files.folder / "own.pem"
+    authority.issue_cert("node.example", **dates).private_key_and_cert_chain_pem.write_to_path(str(own))
+    async with serving(Keeper(), tls=files.server()) as (_, port):
+        with capture_logs() as lines:
+            with pytest.raises(PeerUnreachable):
+                await echo(known(port, replace(files.tls(), certificate=own)), "NODE", patience=SHORT)
+            await until(lambda: any(line["event"] == "tls-failed" for line in lines), 5)
+    (line,) = [line for line in lines if line["event"] == "tls-failed"]
+    assert line["why"] == why
+    assert Guard()(None, "", line)["hint"] == line["hint"] != ""
+
+
+async def test_tls_where_nothing_is_encrypted_is_called_that(files: Files) -> None:
+    async with serving(Keeper()) as (_, port):
+        with capture_logs() as lines:
+            with pytest.raises(PeerUnreachable):
+                await echo(known(port, files.tls()), "NODE", patience=SHORT)
+            await until(lambda: any(line["event"] == "protocol-error" for line in lines), 5)
+    assert [line["why"] for line in lines if line["event"] == "protocol-error"] == [
+        "it speaks TLS, and this way is in clear"
+    ]
+
+
+async def test_a_renewed_context_counts_from_the_next_handshake_on(files: Files) -> None:
+    keeper = Keeper()
+    async with serving(keeper, tls=files.server()) as (server, port):
+        client = await Sender.connect(known(port, files.tls()), "NODE", [(STORAGE, EXPLICIT)], patience=SHORT)
+        server.renew_tls(files.server("other.example"))
+        with pytest.raises(PeerUnreachable, match="another name"):
+            await echo(known(port, files.tls()), "NODE", patience=SHORT)
+        assert await echo(known(port, files.tls("other.example")), "NODE", patience=SHORT) == 0
+        assert await client.store(STORAGE, "1.2", EXPLICIT, [bytes(3000)]) == 0, "those that are open go on"
+        await client.release()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import ssl
 from pathlib import Path
 
 import images
@@ -10,7 +12,7 @@ import synthetic
 import trustme
 from chain import Way
 from peers import dcmtk
-from peers.process import listens, until
+from peers.process import HOST, listens, until
 
 
 class Site:
@@ -91,7 +93,7 @@ def test_a_destination_that_is_not_the_peer_gets_nothing(site, node, storescp, f
     made = node(peers, settings=settings, quiet="200ms").start()
     assert dcmtk.storescu(made.port, write_files(synthetic.series(1))).statuses == [0]
     until(lambda: len(made.events("delivery-postponed")) >= 2, 20, "attempts")
-    expected = "the certificate does not verify" if own else "cannot be reached"
+    expected = "the certificate has another name" if own else "cannot be reached"
     assert expected in made.events("delivery-postponed")[-1]["error"]
     assert research.files() == []
 
@@ -117,6 +119,34 @@ def test_files_that_cannot_be_used_are_told_before_anything_else(site, node, fre
     assert result.returncode != 0
     assert "none.crt does not exist" in result.stdout
     assert "Traceback" not in result.stdout
+
+
+def shown(port: int) -> str:
+    return ssl.get_server_certificate((HOST, port), timeout=10)
+
+
+def test_renewed_files_are_taken_up_by_a_reload_and_damaged_ones_are_not(site, node, free_port, write_files):
+    port = free_port()
+    section = site.node(port)
+    key, certificate = Path(section["key"]), Path(section["certificate"])
+    settings = {"node": {"tls": section}, "peers": {"staging": {"tls": site.peer("staging.example")}}}
+    peers = {"staging": ("STAGING", free_port()), "research": ("RESEARCH", free_port())}
+    made = node(peers, settings=settings).start()
+    assert shown(port) == certificate.read_text()
+    issued = site.authority.issue_cert("node.example")
+    issued.private_key_pem.write_to_path(str(key))
+    issued.cert_chain_pems[0].write_to_path(str(certificate))
+    made.process.signal(signal.SIGHUP)
+    until(lambda: made.events("configuration-loaded"), 20, "a reload")
+    assert shown(port) == certificate.read_text()
+    served = certificate.read_text()
+    key.write_text("no key")
+    made.process.signal(signal.SIGHUP)
+    until(lambda: made.events("configuration-kept"), 20, "a refusal")
+    assert "cannot be used; give a PEM certificate" in made.events("configuration-kept")[0]["error"]
+    assert shown(port) == served
+    options = site.options("staging.example")
+    assert dcmtk.storescu(port, write_files(synthetic.series(1)), options=["-R", *options]).statuses == [0]
 
 
 def test_c_move_over_tls_from_a_pacs_that_speaks_nothing_else(site, node, orthanc, storescp, free_port):
