@@ -22,5 +22,9 @@ def rejected(peer: Peer, calling: str, result: int, source: int, reason: int) ->
     said, hint = _REASONS.get((source, reason), ("gives no known reason", "look into its log"))
     what = said.format(calling=calling, called=peer.ae_title)
     return PeerRejected(
-        f"{peer.name} refused the association ({result}/{source}/{reason}): it {what}", result, source, reason, hint
+        f"{peer.name} refused the association (result {result}, source {source}, reason {reason}): it {what}",
+        result,
+        source,
+        reason,
+        hint,
     )

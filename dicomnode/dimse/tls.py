@@ -224,7 +224,7 @@ class _Socket(ssl.SSLSocket):
 
 
 class ClientContext(ssl.SSLContext):
-    """For calls to a peer, perhaps of one certificate alone. `failure`: what last went wrong on a socket that blocks."""
+    """For calls to a peer, perhaps of one certificate alone. `failure`: what last went wrong on a blocking socket."""
 
     sslobject_class = _Object
     sslsocket_class = _Socket

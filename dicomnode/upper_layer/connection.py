@@ -145,7 +145,7 @@ class Connection:
         if action in _DATA_ACTIONS:
             return None
         if action in (Action.AA_1, Action.AA_8):
-            return self._fail(AbortReason.UNEXPECTED_PDU, f"unexpected {pdu.type.name} PDU")
+            return self._fail(AbortReason.UNEXPECTED_PDU, f"unexpected {pdus.NAMES[pdu.type]} PDU")
         decode = _DECODERS.get(pdu.type)
         received = decode(pdu.body) if decode else None
         return self._perform(action, received)

@@ -31,6 +31,17 @@ class PduType(IntEnum):
     ABORT = 7
 
 
+NAMES = {
+    PduType.ASSOCIATE_RQ: "A-ASSOCIATE-RQ",
+    PduType.ASSOCIATE_AC: "A-ASSOCIATE-AC",
+    PduType.ASSOCIATE_RJ: "A-ASSOCIATE-RJ",
+    PduType.P_DATA: "P-DATA-TF",
+    PduType.RELEASE_RQ: "A-RELEASE-RQ",
+    PduType.RELEASE_RP: "A-RELEASE-RP",
+    PduType.ABORT: "A-ABORT",
+}
+
+
 class AbortReason(IntEnum):
     """The reasons of a provider's A-ABORT (PS3.8 Table 9-26)."""
 

@@ -175,7 +175,9 @@ async def test_handshakes_that_fail_are_unreachable_in_time(case: str, programs:
 
 async def test_a_scripted_rejection(programs: ExitStack) -> None:
     acceptor = scripted(programs, "pdu", encode_reject(AssociateReject(1, 1, 7)), "end")
-    with pytest.raises(PeerRejected, match=r"\(1/1/7\): it says that DICOMNODE is not its AE title"):
+    with pytest.raises(
+        PeerRejected, match=r"\(result 1, source 1, reason 7\): it says that DICOMNODE is not its AE title"
+    ):
         await Sender.connect(peer(acceptor.port), "NODE", CONTEXTS, patience=SHORT)
 
 

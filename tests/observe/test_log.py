@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,12 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnode import config
+from dicomnode.dimse.refusals import rejected
+from dicomnode.dimse.tls import trouble
 from dicomnode.errors import PeerUnreachable
 from dicomnode.model import Doubt, Reason
 from dicomnode.observe import log
 from dicomnode.observe.events import EVENTS
 from dicomnode.observe.guard import Guard
 from dicomnode.observe.words import only_known
+from dicomnode.upper_layer.pdus import NAMES
 
 PLANTED = ["Doe^Jane", "Müller", "MRN-4711-0815", "19551231", "1955-12-31", "1.2.826.0.1.3680043.99.1", "山田^太郎"]
 TEXT = """
@@ -39,6 +43,26 @@ log: {level: debug, format: json}
 """
 CONSOLE = TEXT.replace("json", "console")
 SETTINGS = config.parse(TEXT.encode(), Path("/etc/dicomnode/c.yaml"))
+
+
+def _failed(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, "")
+    error.reason = reason
+    return error
+
+
+def _unverified(code: int) -> ssl.SSLError:
+    error = ssl.SSLCertVerificationError(1, "")
+    error.verify_code = code
+    return error
+
+
+TROUBLES = [
+    *map(_failed, ("PEER_DID_NOT_RETURN_A_CERTIFICATE", "HTTP_REQUEST", "UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER")),
+    *map(_failed, ("TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_CERTIFICATE_EXPIRED", "TLSV13_ALERT_CERTIFICATE_REQUIRED")),
+    *map(_unverified, (9, 10, 18, 62, 99)),
+    *(TimeoutError(), ConnectionResetError(), _failed("UNHEARD_OF")),
+]
 
 
 @pytest.fixture
@@ -229,6 +253,15 @@ def test_a_process_that_dies_tells_no_value() -> None:
 
 def test_the_meanings_of_events_are_words_of_ours() -> None:
     assert all(only_known(meaning) == meaning for meaning in EVENTS.values() if "PS3" not in meaning)
+
+
+def test_what_a_peer_does_wrong_is_logged_in_words_of_ours() -> None:
+    peer = SETTINGS.peers["research"]
+    said = [rejected(peer, "DICOMNODE", *those).what for those in ((1, 1, 3), (1, 1, 7), (2, 3, 2), (9, 9, 9))]
+    said += [f"unexpected {name} PDU" for name in NAMES.values()]
+    said += [getattr(trouble(error), field) for error in TROUBLES for field in ("why", "call", "called")]
+    guard = Guard(SETTINGS)
+    assert [guard(None, "", {"error": each})["error"] for each in said] == said
 
 
 def test_names_are_known_only_from_the_settings() -> None:
