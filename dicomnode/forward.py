@@ -22,7 +22,7 @@ from dicomnode.errors import DicomnodeError
 from dicomnode.model import Delivery, DeliveryState, Event, Peer
 from dicomnode.outbox import Outbox
 from dicomnode.store.journal import Journal
-from dicomnode.studies import Key, backoff
+from dicomnode.studies import LONGEST, Key, backoff
 from dicomnode.tally import Departures
 
 log = structlog.get_logger()
@@ -88,7 +88,7 @@ class Forwarder:
         self._changed.set()
 
     def _queue(self, delivery: Delivery) -> None:
-        wait = min(max(0.0, delivery.next_at - time.time()), self._patience.most * 1.25)
+        wait = min(max(0.0, delivery.next_at - time.time()), self._patience.most * LONGEST)
         key = (delivery.project, delivery.study_key)
         self._waiting[key], self._due[key] = delivery, time.monotonic() + wait
 

@@ -34,7 +34,7 @@ from dicomnode.model import Peer
 from dicomnode.retrieve import Report, Request, Retriever
 from dicomnode.route import NotServed, Route, WrongMachine
 from dicomnode.store.jobs import ENDED, FETCHED, MOVING, RESOLVED, WAITING, Job, Jobs, Line, Retrieval
-from dicomnode.studies import Key, OpenStudies, backoff
+from dicomnode.studies import LONGEST, Key, OpenStudies, backoff
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -174,7 +174,7 @@ class Worker:
     async def _take(self, active: list[Retrieval]) -> tuple[Retrieval, Job] | None:
         """The most urgent job that is due, marked as under way; retrievals with nothing left end."""
         for retrieval in active:
-            job = await asyncio.to_thread(self._jobs.next_job, retrieval.id, time.time())
+            job = await asyncio.to_thread(self._jobs.next_job, retrieval.id, time.time(), LONGEST * MOST)
             if job is not None and retrieval.most and await self._is_full(retrieval):
                 await self._end(retrieval)
                 continue

@@ -117,6 +117,7 @@ class Next(StrEnum):
 FETCHES = (Next.FETCH_SERIES, Next.FETCH_INSTANCES)
 COUNTS_ALIKE = 2  # how often in a row a source must tell the same count before it is believed
 LONGEST_PAUSE = 60.0
+LONGEST = 1.25  # how many times the longest wait a wait can be, with its jitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +361,7 @@ class OpenStudies:
 def backoff(attempts: int, first: float, most: float, jitter: float) -> float:
     """Seconds until the next attempt after `attempts` failures: doubling up to `most`; jitter is in [0, 1)."""
     whole = min(most, first * 2.0 ** min(attempts - 1, 30)) if attempts > 0 else 0.0
-    return whole * (0.75 + 0.5 * jitter)
+    return whole * (0.75 + (LONGEST - 0.75) * jitter)
 
 
 def fold(facts: Iterable[Fact], state: S = S.RECEIVING) -> S:

@@ -5,6 +5,7 @@ Nothing of it is held in memory: the next job is one look into an index, however
 
 from __future__ import annotations
 
+import math
 import shlex
 import threading
 import time
@@ -229,12 +230,18 @@ class Jobs:
             chosen = chosen.where(table.source == source)
         return [Retrieval(*tuple(row)) for row in self._read(chosen.order_by(table.priority.desc(), table.id))]
 
-    def next_job(self, retrieval: int, now: float) -> Job | None:
-        """What is to be done next of a retrieval; those that were put off come when they are due."""
+    def next_job(self, retrieval: int, now: float, longest: float = math.inf) -> Job | None:
+        """What is to be done next of a retrieval; those that were put off come when they are due.
+
+        No wait is longer than `longest` seconds: what is due later was put off before the clock was set back.
+        """
         table = schema.job.c
-        due = select(schema.job).where(table.retrieval == retrieval, table.state == WAITING, table.next_at <= now)
-        rows = self._read(due.order_by(table.next_at, table.id).limit(1))
-        return Job(*tuple(rows[0])) if rows else None
+        for due in (table.next_at <= now, table.next_at > now + longest):
+            waiting = select(schema.job).where(table.retrieval == retrieval, table.state == WAITING, due)
+            rows = self._read(waiting.order_by(table.next_at, table.id).limit(1))
+            if rows:
+                return Job(*tuple(rows[0]))
+        return None
 
     def next_at(self, retrieval: int) -> float | None:
         """When the next job of a retrieval is due (seconds since the epoch); None when none waits."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
+import images
 import pytest
 import synthetic
 from chain import Way
+from machine import asked
+from peers.archive import Archive
+
+from dicomnode import jobs
 
 DAY = 86400.0
 REAL = time.time
@@ -73,3 +78,20 @@ async def test_a_jump_while_the_node_is_stopped(machine, storescp, free_port, cl
     await node.start()
     await node.settled(1, 30)
     assert research.data_sets() == Way(node, research).expect(sent)
+
+
+@pytest.mark.parametrize("jump", [DAY, -DAY], ids=["forward", "back"])
+async def test_a_jump_while_a_study_waits_to_be_fetched_again(machine, storescp, free_port, clock, jump, monkeypatch):
+    """Its source cannot be reached; it comes, and the study is fetched within the longest wait between two attempts."""
+    monkeypatch.setattr(jobs, "FIRST", 0.5)
+    monkeypatch.setattr(jobs, "MOST", 1.0)
+    port, files = free_port(), [images.written(synthetic.small(1, 1, number)) for number in (1, 2)]
+    node = await machine(research=storescp().port, staging=port)
+    told: list[dict[str, object]] = []
+    asking = asyncio.create_task(asked(node.node, [synthetic.uid(1)], told.append))
+    await node.until(lambda: sum(each["event"] == "source-waits" for each in told) >= 3, 20, "attempts")
+    clock(jump)
+    with Archive(files, port=port) as archive:
+        archive.destinations = {"DICOMNODE": node.node.port}
+        await node.settled(1, 15)
+        assert await asking == 0

@@ -56,6 +56,15 @@ def test_the_most_urgent_comes_first_and_what_was_put_off_later(book: IdentityBo
     assert progress.left is not None
 
 
+def test_what_was_put_off_before_the_clock_was_set_back_is_due(book: IdentityBook) -> None:
+    number, now = _entered(book.jobs, "1"), time.time()
+    job = book.jobs.next_job(number, now)
+    assert job is not None
+    for put_off, due in ((now + 100, False), (now + 301, True), (now - 1, True)):
+        book.jobs.set_job(job.id, WAITING, next_at=put_off).result()
+        assert (book.jobs.next_job(number, now, 300) is not None) is due
+
+
 def test_the_same_study_is_one_job_and_belongs_to_each_retrieval(book: IdentityBook) -> None:
     one, two = _entered(book.jobs, "1", "1"), _entered(book.jobs, "1")
     assert book.jobs.counts(one) == {WAITING: 1}
