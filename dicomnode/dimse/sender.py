@@ -17,6 +17,7 @@ from dicomnode.errors import ConfigError, PeerUnreachable, PermanentError
 from dicomnode.model import Buffer, Peer
 from dicomnode.upper_layer import (
     MAX_CONTEXTS,
+    MOST_BUFFERS,
     AssociateAccept,
     AssociateReject,
     AssociateRequest,
@@ -123,7 +124,7 @@ class Sender:
                 "have it allow both",
             )
         command = store_request(self._next_id(), sop_class, sop_uid)
-        return await self._ask(context_id, command, data_set, Field.C_STORE_RSP, length)
+        return await self._ask(context_id, command, data_set, Field.C_STORE_RSP, length, about=sop_uid)
 
     async def echo(self) -> int:
         """C-ECHO; the status of the response. Raises as `store` does."""
@@ -141,6 +142,7 @@ class Sender:
         data_set: Iterable[Buffer] | None,
         expected: Field,
         length: int | None = None,
+        about: str = "",
     ) -> int:
         if self._link.connection.state is not State.ESTABLISHED:
             raise self._link.unreachable()
@@ -149,12 +151,19 @@ class Sender:
             batches = self._link.connection.send(context_id, command, data_set, length)
             while batch := next(batches, None) if length is None else await asyncio.to_thread(next, batches, None):
                 await self._link.write(batch, self._patience.stall)
+                if len(batch) > MOST_BUFFERS:  # many small PDUs, and more to come: nobody else waits for all of them
+                    await asyncio.sleep(0)
             self._sending = False
             response = await self._link.event(self._patience.answer)
         except BaseException:
             self.abort()
             raise
-        if isinstance(response, Command) and response.field == expected and response.responds_to == self._message_id:
+        if (
+            isinstance(response, Command)
+            and response.field == expected
+            and response.responds_to == self._message_id
+            and (not about or response.sop_instance in (about, ""))  # it may be left out (PS3.7 9.3.1.2)
+        ):
             return response.status
         self.abort()
         raise PeerUnreachable(f"{self._peer.name} answered something else than was asked", "look into its log")

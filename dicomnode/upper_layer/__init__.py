@@ -2,7 +2,7 @@
 
 from dicomnode.upper_layer.commands import Command, Field, echo_request, response_to, store_request
 from dicomnode.upper_layer.connection import Connection, Context, Event, Failure, Lost, Release, Role
-from dicomnode.upper_layer.messages import DataSet
+from dicomnode.upper_layer.messages import MOST_BUFFERS, DataSet
 from dicomnode.upper_layer.pdus import (
     APPLICATION_CONTEXT,
     MAX_CONTEXTS,
@@ -20,6 +20,7 @@ from dicomnode.upper_layer.table import State
 __all__ = [
     "APPLICATION_CONTEXT",
     "MAX_CONTEXTS",
+    "MOST_BUFFERS",
     "Abort",
     "AbortReason",
     "AnsweredContext",

@@ -12,9 +12,9 @@ from dicomnode.upper_layer.pdus import AbortReason, Malformed, PduType
 from dicomnode.upper_layer.reader import Pdv
 
 LARGEST_SENT = 1 << 20
+MOST_BUFFERS = 512  # of a batch, or one more
 
 _BATCH_BYTES = 1 << 20
-_BATCH_BUFFERS = 512
 _HEADERS = struct.Struct(">BxIIBB")
 
 
@@ -112,7 +112,7 @@ def p_data(
     for buffer in _fragments(context_id, 0, data_set, length, size) if data_set is not None else ():
         batch.append(buffer)
         written += len(buffer)
-        if written >= _BATCH_BYTES or len(batch) > _BATCH_BUFFERS:
+        if written >= _BATCH_BYTES or len(batch) > MOST_BUFFERS:
             yield batch
             batch, written = [], 0
     if batch:

@@ -41,8 +41,8 @@ SHORT = Patience(connect=2, associate=0.4, stall=0.4, answer=0.4, release=0.4)
 ACCEPTED = encode_accept(AssociateAccept("DICOMNODE", "NODE", (AnsweredContext(1, 0, EXPLICIT),), 16384))
 
 
-def answer(status: int, number: int = 1) -> bytes:
-    request = decode_command(1, store_request(number, STORAGE, "1.2"))
+def answer(status: int, number: int = 1, uid: str = "") -> bytes:
+    request = decode_command(1, store_request(number, STORAGE, uid or f"1.2.{number}"))
     return joined(p_data(1, response_to(request, status), None, 0))
 
 
@@ -190,6 +190,10 @@ FAILED_STORES: dict[str, tuple[tuple[Step, ...], str]] = {
     "an abort": (("pdu", ACCEPTED, "pdu", "pdu", encode_abort(Abort(0, 0)), "end"), "aborted the association"),
     "a release": (("pdu", ACCEPTED, "pdu", "pdu", RELEASE_RQ, "end"), "released the association"),
     "another message's answer": (("pdu", ACCEPTED, "pdu", "pdu", answer(0, 9), "end"), "answered something else"),
+    "another instance's answer": (
+        ("pdu", ACCEPTED, "pdu", "pdu", answer(0, 1, "1.2.9"), "end"),
+        "answered something else",
+    ),
     "an answer that is none": (
         (
             "pdu",
@@ -238,6 +242,34 @@ async def test_a_peer_that_answers_before_it_has_read_all(programs: ExitStack) -
     sender.abort()
     await until(lambda: acceptor.read and len(acceptor.read[0]) == 3)
     assert acceptor.read[0][2].endswith(encode_abort(Abort(0, 0)))
+
+
+async def test_an_answer_need_not_name_the_instance(programs: ExitStack) -> None:
+    bare = encode_command({0x0100: 0x8001, 0x0120: 1, 0x0800: 0x0101, 0x0900: 0})
+    acceptor = scripted(programs, "pdu", ACCEPTED, "pdu", "pdu", joined(p_data(1, bare, None, 0)), "end")
+    sender = await Sender.connect(peer(acceptor.port), "NODE", CONTEXTS)
+    assert await send(sender, 1, bytes(1000)) == 0
+    sender.abort()
+
+
+async def test_a_peer_of_tiny_pdus_keeps_nobody_else(programs: ExitStack) -> None:
+    """It announces 8 bytes at most: 14 bytes are sent for every two of the data set."""
+    tiny = encode_accept(AssociateAccept("DICOMNODE", "NODE", (AnsweredContext(1, 0, EXPLICIT),), 8))
+    acceptor = scripted(programs, "pdu", tiny, answer(0), "end")
+    sender = await Sender.connect(peer(acceptor.port), "NODE", CONTEXTS)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    task = asyncio.create_task(others())
+    assert await send(sender, 1, bytes(200_000)) == 0
+    task.cancel()
+    assert turns > 300, "there are 390 batches"
+    await sender.release()
 
 
 async def test_a_cancelled_store_closes_the_connection(programs: ExitStack) -> None:
