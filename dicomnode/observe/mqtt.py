@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import re
 import ssl
@@ -28,6 +29,7 @@ from dicomnode.store.journal import Journal
 from dicomnode.studies import backoff
 
 log = structlog.get_logger()
+_unheard = logging.Logger("mqtt", logging.CRITICAL + 1)  # the library's: it tells at each attempt what `why` tells once
 
 SCHEMA = 1
 BATCH = 50  # events between two marks in the journal; so many can come twice after a crash
@@ -189,6 +191,7 @@ def client(settings: Settings, will: Will | None = None, *, name: str = "") -> C
         keepalive=KEEP_ALIVE,
         timeout=ANSWER,
         tls_context=_tls(mqtt) if mqtt.tls == "on" else None,
+        logger=_unheard,
     )
 
 
@@ -225,8 +228,8 @@ def why(error: Exception) -> str:
         return _REFUSED[number]
     if not isinstance(error, MqttError | DicomnodeError | OSError):
         return type(error).__name__
-    text = str(error)
-    if text.startswith("Disconnected"):
+    text = re.sub(r"\[(Errno|code:)\s?-?\d+\]\s*", "", str(error))
+    if text.startswith(("Disconnected", "The client is not currently connected", "The connection was lost")):
         return "the connection to it was lost"
     if "timed out" in text:
         return "it does not answer in time"
@@ -234,7 +237,7 @@ def why(error: Exception) -> str:
         return "its certificate does not check; name whom to trust in mqtt.ca_file, and the broker as it does itself"
     if "SSL" in text:
         return "it does not speak TLS as we do; check mqtt.port and mqtt.tls"
-    return re.sub(r"\[(Errno|code:)\s?-?\d+\]\s*", "", text) or type(error).__name__
+    return text or type(error).__name__
 
 
 def prefix(settings: Settings) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from peers.process import until
+from structlog.testing import capture_logs
 
 from dicomnode import config
 from dicomnode.errors import ConfigError
@@ -58,11 +59,12 @@ def descriptors() -> int:
 
 
 class Broker:
-    """Answers each CONNECT with the same bytes (None: hangs up), then waits for the other side to end it."""
+    """Answers each CONNECT with the same bytes (None: hangs up); then it `leaves`, or waits for the other to."""
 
-    def __init__(self, answer: bytes | None) -> None:
+    def __init__(self, answer: bytes | None, *, leaves: bool = False) -> None:
         self.calls = 0
         self._answer = answer
+        self._leaves = leaves
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -80,7 +82,7 @@ class Broker:
             connection.recv(1000)
             connection.sendall(self._answer)
             connection.settimeout(5)
-            while connection.recv(1000):
+            while not self._leaves and connection.recv(1000):
                 pass
 
     def close(self) -> None:
@@ -103,6 +105,21 @@ def test_a_broker_that_misbehaves_costs_no_descriptor(
     assert not made.connected
     assert made.stop(20)
     broker.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_broker_that_hangs_up_once_we_are_in_is_told_once_in_plain_words(
+    publisher: Callable[[int], Publisher], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = Broker(CONNACK, leaves=True)
+    made = publisher(broker.port)
+    with capture_logs() as lines:
+        made.start()
+        until(lambda: broker.calls >= 6, what="six attempts")
+        assert made.stop(20)
+    broker.close()
+    assert [line["error"] for line in lines if line["event"] == "mqtt-lost"] == ["the connection to it was lost"]
+    assert not caplog.records, "nothing of the library's own"
 
 
 @pytest.mark.usefixtures("impatient")
