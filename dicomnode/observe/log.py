@@ -21,6 +21,7 @@ from dicomnode.observe.guard import Guard
 if TYPE_CHECKING:
     from dicomnode.config import Settings
 
+OURS = str(Path(__file__).parents[1])
 LIBRARIES = ("pydicom", "pynetdicom", "asyncio", "sqlalchemy", "alembic", "mqtt", "aiomqtt")
 
 
@@ -108,9 +109,7 @@ def _route_foreign() -> None:
         library.setLevel(logging.WARNING)
     warnings.showwarning = _warned
     sys.excepthook = _crashed
-    threading.excepthook = lambda arguments: _crashed(
-        arguments.exc_type, arguments.exc_value or arguments.exc_type(), arguments.exc_traceback
-    )
+    threading.excepthook = _thread_ended
     sys.unraisablehook = lambda unraisable: _crashed(
         unraisable.exc_type, unraisable.exc_value or unraisable.exc_type(), unraisable.exc_traceback
     )
@@ -125,6 +124,16 @@ def _warned(
     line: str | None = None,
 ) -> None:
     structlog.get_logger().warning("python-warning", error=category.__name__, frames=[f"{_short(filename)}:{lineno}"])
+
+
+def _thread_ended(arguments: threading.ExceptHookArgs) -> None:
+    """Where pynetdicom stumbles over what a peer sends a query's association ends, and no part of the node."""
+    kind, error, trace = arguments.exc_type, arguments.exc_value or arguments.exc_type(), arguments.exc_traceback
+    files = [frame.filename for frame in traceback.extract_tb(trace)]
+    if any("/pynetdicom/" in file for file in files) and not any(file.startswith(OURS) for file in files):
+        structlog.get_logger().warning("foreign-log", logger="pynetdicom", error=kind.__name__, frames=frames(trace))
+    else:
+        _crashed(kind, error, trace)
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -18,6 +18,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from pynetdicom import AE
 
 from dicomnode import config
 from dicomnode.dimse.refusals import rejected
@@ -220,6 +221,15 @@ def test_a_thread_that_dies_tells_no_value(stream: io.StringIO) -> None:
     (line,) = lines(stream)
     assert line["event"] == "crashed"
     assert line["error"] == "KeyError"
+    clean(stream)
+
+
+def test_a_thread_of_pynetdicom_that_dies_is_no_part_of_the_node(stream: io.StringIO) -> None:
+    thread = threading.Thread(target=AE, args=(PLANTED[0] * 9,))
+    thread.start()
+    thread.join()
+    (line,) = lines(stream)
+    assert (line["event"], line["logger"], line["error"]) == ("foreign-log", "pynetdicom", "ValueError")
     clean(stream)
 
 
