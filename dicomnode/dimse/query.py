@@ -236,9 +236,8 @@ def _find(session: Session, keys: Dataset, pick: Callable[[Dataset], T | None]) 
     """What `pick` makes of the matches of a C-FIND, without the Nones; the responses are taken to the last."""
     found: list[T] = []
     final: int | None = None
-    for number, (status, identifier) in enumerate(
-        session.association.send_c_find(keys, FIND, msg_id=session.next_id()), 1
-    ):
+    responses = session.responses(lambda: session.association.send_c_find(keys, FIND, msg_id=session.next_id()))
+    for number, (status, identifier) in enumerate(responses, 1):
         session.heard()
         if "Status" not in status:
             raise session.lost()
@@ -334,7 +333,8 @@ def _move(session: Session, keys: Dataset, destination: str, progress: Callable[
     """One C-MOVE; its responses are taken to the last, unless they go on and on and nothing else happens."""
     last: Moved | None = None
     progressed = time.monotonic()
-    for status, _ in session.association.send_c_move(keys, destination, MOVE, msg_id=session.next_id()):
+    number = session.next_id()
+    for status, _ in session.responses(lambda: session.association.send_c_move(keys, destination, MOVE, msg_id=number)):
         session.heard()
         if "Status" not in status:
             raise session.lost()
@@ -366,7 +366,7 @@ def _moved(status: Dataset) -> Moved:
 def echo(peer: Peer, calling: str, *, silence: float = SILENCE) -> None:
     """C-ECHO. Raises PeerUnreachable, PeerRejected or, when the peer answers no, PermanentError."""
     with Session(peer, calling, [VERIFICATION], silence) as session:
-        status = session.association.send_c_echo(msg_id=session.next_id())
+        ((status, _),) = session.responses(lambda: [(session.association.send_c_echo(), None)])
         if "Status" not in status:
             raise session.lost()
         if status.Status:

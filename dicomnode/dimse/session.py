@@ -9,10 +9,11 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 
@@ -27,6 +28,9 @@ CONNECT = 10.0
 
 _MAX_PDU = 64 * 1024
 _LOOK = 0.25
+_ENDED = ("Sta1", "Sta13")
+
+Response = tuple[Dataset, Dataset | None]  # command set, identifier
 
 
 def _silence_libraries() -> None:
@@ -203,13 +207,26 @@ class Session:
         how = f"said nothing for {self.silence:g} s" if self.timed_out else "ended the association"
         return PeerLost(f"{self.peer.name} {how}", "look into its log")
 
+    def responses(self, ask: Callable[[], Iterable[Response]]) -> Iterator[Response]:
+        """The responses to what `ask` sends; what pynetdicom stumbles over in them is the peer's fault."""
+        try:
+            yield from ask()
+        except Exception as error:  # noqa: BLE001 - it raises whatever happens to come of what the peer sends
+            what = f"{self.peer.name} broke the protocol ({type(error).__name__})"
+            raise PeerLost(what, "look into its log") from None
+
     def _watchdog(self) -> None:
         while not self._over.wait(_LOOK):
-            last = max(self._last, self.alive())
-            if time.monotonic() - last > self.silence:
-                self.timed_out = True
+            self.timed_out = time.monotonic() - max(self._last, self.alive()) > self.silence
+            if self.timed_out or self._has_ended():
                 self._shut()
+                if self._association is not None:  # it does not tell who waits for a response, except for an A-ABORT
+                    self._association.dimse.msg_queue.put((None, None))
                 return
+
+    def _has_ended(self) -> bool:
+        """Whether the association is over for pynetdicom's state machine (PS3.8 Table 9-10)."""
+        return self._association is not None and self._association.dul.state_machine.current_state in _ENDED
 
     def _shut(self) -> None:
         if self._socket is not None:

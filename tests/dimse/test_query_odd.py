@@ -21,7 +21,7 @@ from dicomnode.errors import PeerUnreachable, PermanentError
 from dicomnode.upper_layer import AnsweredContext, AssociateAccept
 from dicomnode.upper_layer.commands import NO_DATA_SET, RESPONSE, Element, encode_command
 from dicomnode.upper_layer.messages import p_data
-from dicomnode.upper_layer.pdus import encode_accept
+from dicomnode.upper_layer.pdus import RELEASE_RQ, encode_accept
 
 CALLING = "DICOMNODE"
 STUDY = "1.2.826.0.1.3680043.10.1337.78"
@@ -136,3 +136,40 @@ def test_a_move_that_is_pending_for_ever_ends(monkeypatch: pytest.MonkeyPatch) -
     with Acceptor(script) as source, pytest.raises(PeerUnreachable, match="again and again"):
         silence = {"alive": lambda: 0.0, "silence": 0.6}
         query.move_study(peer(source.port), CALLING, "STAGING", STUDY, progress=lambda moved: None, **silence)  # type: ignore[arg-type]
+
+
+def accepting(syntax: str = IMPLICIT_LITTLE, max_pdu: int = 16384) -> bytes:
+    """An A-ASSOCIATE-AC for C-FIND, C-MOVE or C-ECHO alone."""
+    return encode_accept(AssociateAccept("STAGING", CALLING, (AnsweredContext(1, 0, syntax),), max_pdu))
+
+
+def without_user_information(accept: bytes) -> bytes:
+    cut = accept[6 : accept.index(b"\x50\x00", 74)]
+    return accept[:2] + len(cut).to_bytes(4, "big") + cut
+
+
+BREAKING: dict[str, tuple[list[Step], str]] = {
+    "a second A-ASSOCIATE-AC": ([accepting(), "pdu", "pdu", accepting(), "end"], "ended the association"),
+    "no PDU": ([accepting(), "pdu", "pdu", b"\x99\0\0\0\0\4abcd", "end"], "ended the association"),
+    "a release before the answer": ([accepting() + RELEASE_RQ, "pdu", "pdu", accepting(), "end"], "ended the"),
+    "a maximum length of 1": ([accepting(max_pdu=1), "end"], "broke the protocol"),
+    "no user information": ([without_user_information(accepting()), "end"], "broke the protocol"),
+    "no transfer syntax": ([accepting(""), "end"], "broke the protocol"),
+}
+
+
+@pytest.mark.parametrize("case", BREAKING)
+def test_a_source_that_breaks_the_protocol_is_left_at_once(case: str) -> None:
+    """pynetdicom wakes nobody who waits for a response when it ends an association itself."""
+    steps, words = BREAKING[case]
+    with Acceptor(["pdu", *steps]) as source:
+        for ask in (
+            lambda: query.find_study(peer(source.port), CALLING, STUDY, silence=20),
+            lambda: query.move_study(
+                *(peer(source.port), CALLING, CALLING, STUDY), progress=lambda _: None, alive=lambda: 0.0, silence=20
+            ),
+        ):
+            began = time.monotonic()
+            with pytest.raises(PeerUnreachable, match=words):
+                ask()
+            assert time.monotonic() - began < 10
