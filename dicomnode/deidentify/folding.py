@@ -25,14 +25,16 @@ LETTERS = str.maketrans(
     }
 )
 """What a letter that does not come apart is written as without it; apostrophes are left out, dashes are hyphens."""
+KATAKANA = {code: code + 0x60 for code in (*range(0x3041, 0x3097), 0x309D, 0x309E)}
+"""What is written in hiragana in a name may be in katakana in a text."""
 SPELT_OUT = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"})
 
 
 def folded(text: str) -> str:
-    """In lower case, in one width, without diacritics and apostrophes."""
+    """In lower case, in one width and one kana, without diacritics and apostrophes."""
     apart = unicodedata.normalize("NFKD", text.lower()).translate(LETTERS)
     bare = "".join(character for character in apart if not unicodedata.combining(character))
-    return unicodedata.normalize("NFKC", bare)
+    return unicodedata.normalize("NFKC", bare).translate(KATAKANA)
 
 
 def spelt_out(text: str) -> str:

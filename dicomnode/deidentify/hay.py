@@ -146,5 +146,5 @@ def _swapped(words: bytes) -> bytes:
 
 
 def is_odd(value: bytes) -> bool:
-    """Whether a text needs decoding to be read."""
-    return not value.isascii() or b"\x1b" in value
+    """Whether a text needs decoding or folding to be read: O'Brien may be the Obrien of the name."""
+    return not value.isascii() or b"\x1b" in value or b"'" in value or b"`" in value

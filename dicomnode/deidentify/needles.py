@@ -1,7 +1,8 @@
 """What the gate looks for: patterns made of the original values that were taken out of one instance.
 
 - Names: every component of at least 3 characters (2 where the script is ideographic or syllabic); family and given
-  name side by side, of each component group. In private elements, where a PN is often no person, from 5.
+  name side by side, of each component group; the words of a component written as one; from 8 letters also without
+  punctuation. In private elements, where a PN is often no person, from 5.
 - Identifiers (IDs, accession numbers, addresses, institutions): the whole value and what stands before a ^, also
   without zeros in front, from 5 characters; without punctuation, from 6. UIDs: the whole value, from 5 characters.
 - Birth dates: in the usual written forms.
@@ -33,13 +34,17 @@ LEAST_NAME = 3
 LEAST_IDEOGRAPHIC = 2
 LEAST_IDENTIFIER = 5
 LEAST_SQUEEZED = 6
+LEAST_JOINED = 8
+"""Letters of a name that is found inside words, too (`tokens`)."""
 REMEMBERED = 1024
 NAME_WORDS = re.compile(r"[\\^=\s,;/()\-_.\0\u3000]+")
 BIRTH_DATE = re.compile(rb"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
 MONTHS = (
     "january february march april may june july august september october november december".split()  # noqa: SIM905
 )
-SCOTTISH = re.compile(r"(ma?c)([a-z]{3,})")
+PREFIXED = re.compile(r"(ma?c|[dlo])([a-z]{3,})")
+"""MacLeod, Dangelo, Lheureux, Obrien: what is also written as two words."""
+COMPONENTS = re.compile(r"[\\^]")
 MARKS = " .:;,#*=_/()[]{}<>+\"'-"
 LABEL_ENDS = re.compile(r"[:;,#*=|/()\[\]{}<>\s]+")
 LABELLED = re.compile(r"[A-Za-z]{2,8}[._-]*([0-9]{6,})")
@@ -99,6 +104,8 @@ def patterns_of(original: Original, character_sets: tuple[bytes, ...] = ()) -> P
                 _word(word, least, encodings, found)
         if kind is Needle.NAME:
             found.text.update(form for text in texts for form in _spoken(_names(text), least))
+            long = (form for form in found.text if form.isalpha() and len(form) >= LEAST_JOINED)
+            found.squeezed.update(form.encode() for form in long)
         else:
             spoken = (form for text in texts if not text.isascii() for form in _spoken(_identifiers(text), least))
             found.text.update(form for form in spoken if not form.isascii())
@@ -136,9 +143,19 @@ def _names(text: str) -> Iterator[str]:
         yield from side_by_side(words)
         for word in words:
             if "'" in word:
-                yield word.replace("'", "")
-            elif match := SCOTTISH.fullmatch(word.lower()):
+                yield from (word.replace("'", ""), word.replace("'", " "))
+            elif match := PREFIXED.fullmatch(word.lower()):
                 yield f"{match[1]} {match[2]}"
+        if len(words) > 2:
+            yield from _joined(group)
+
+
+def _joined(group: str) -> Iterator[str]:
+    """Components of several words as one: VANDERBERG for VAN DER BERG."""
+    for component in COMPONENTS.split(group):
+        words = [word for word in NAME_WORDS.split(component) if word]
+        if len(words) > 1 and sum(map(len, words)) >= LEAST_IDENTIFIER:
+            yield "".join(words)
 
 
 def _identifiers(text: str) -> Iterator[str]:
@@ -197,7 +214,7 @@ def side_by_side(words: list[str]) -> list[str]:
     if len(words) < 2:
         return []
     one, other = words[:2]
-    least = LEAST_IDEOGRAPHIC if is_ideographic(one + other) else LEAST_IDENTIFIER + 1
+    least = LEAST_IDEOGRAPHIC if is_ideographic(one + other) else LEAST_IDENTIFIER
     found = [one + other, other + one] if len(one) + len(other) >= least else []
     if min(len(one), len(other)) < LEAST_NAME and len(one) + len(other) >= LEAST_NAME:
         found += [

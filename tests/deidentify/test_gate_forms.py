@@ -293,6 +293,38 @@ def test_short_names_that_are_announced(name: str, kept: str, hit: bool) -> None
     assert found(instance(name.encode(), kept.encode())) == hit
 
 
+@pytest.mark.parametrize(
+    ("name", "kept", "hit"),
+    [
+        ("OBRIEN^MARY", "for O'Brien", True),
+        ("OBRIEN^MARY", "for O`Brien", True),
+        ("OBRIEN^MARY", "for O Brien", True),
+        ("O'BRIEN^MARY", "for O Brien", True),
+        ("DANGELO^EVA", "D'Angelo 2", True),
+        ("NDIAYE^AWA", "N'Diaye", True),
+        ("OBRIEN^MARY", "Bo'Briens", False),
+        ("VAN DER BERG^ANN", "vanderberg_2", True),
+        ("VANDERBERG^ANN", "van der Berg", True),
+        ("SMITHJONES^ANN", "Smith-Jones", True),
+        ("WANG^XIAO DONG", "Xiaodong", True),
+        ("QUITTENBAUM^EVA", "Q.U.I.T.T.E.N.B.A.U.M", True),
+        ("LIU^XIAO DU", "exiaoduo", False),
+        ("LI^WEI", "seg_LiWei", True),
+        ("LI^WEI", "WeiLi2", True),
+        ("LI^WEI", "Liweis", False),
+        ("BERG^ANN", "v a n b e r g", False),
+    ],
+)
+def test_names_written_as_one_word_or_as_several(name: str, kept: str, hit: bool) -> None:
+    assert found(instance(name.encode(), kept.encode())) == hit
+
+
+@pytest.mark.parametrize(("kept", "hit"), [("ヤマダ", True), ("ﾔﾏﾀﾞ", True), ("やまだ", True), ("ヤマシタ", False)])
+def test_a_name_in_hiragana_is_found_in_katakana(kept: str, hit: bool) -> None:
+    for name in ("Zwq^Pflaume=山田^太郎=やまだ^たろう", "Zwq^Pflaume==ヤマダ^タロウ"):
+        assert found(instance(name.encode(), kept.encode(), character_set="ISO_IR 192")) == hit
+
+
 def test_words_with_their_bytes_swapped() -> None:
     swapped = bytes(b"Quittenbaum "[at ^ 1] for at in range(12))
     assert found(doubt_of(data_set(element(LOOKUP, "OW", swapped))))
