@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.recipes import filters
 from dicomnode.recipes.draft import Draft, Function, Source
-from dicomnode.recipes.fields import keys_of, keywords_in
+from dicomnode.recipes.fields import IMAGE_KEY, image_texts, keys_of, keywords_in
 
 ACTIONS = ("KEEP", "ADD", "REPLACE", "JITTER", "REMOVE", "BLANK")
 """From the strongest to the weakest: of several about one field the strongest holds."""
@@ -53,6 +53,8 @@ class Recipe:
     actions: list[Action] = field(default_factory=list)
     fields: dict[str, list[str]] = field(default_factory=dict)
     values: dict[str, list[str]] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
+    """Texts of the image of which a line for many attributes has said something."""
 
 
 def is_recipe(text: str) -> bool:
@@ -157,7 +159,8 @@ def _searched(keyword: str) -> bool:
 def _action(draft: Draft, recipe: Recipe, action: Action) -> None:
     keys = keys_of(action.field)
     if not keys:
-        draft.note(action.source, f"no attribute is called {action.field}, so nothing happens")
+        lost = action.word != "KEEP" and ":" in action.field and "__" in action.field
+        draft.note(action.source, f"no attribute is called {action.field}, so nothing happens", lost=lost)
     for key in keys:
         if key in DECLARED:
             draft.note(action.source, "it is written without being mentioned")
@@ -178,6 +181,23 @@ def _action(draft: Draft, recipe: Recipe, action: Action) -> None:
             draft.note(action.source, "an instance must have it: it gets a new UID")
         else:
             draft.attribute(key, {"KEEP": "keep", "REMOVE": "remove", "BLANK": "empty"}[action.word], action.source)
+        _image_texts(draft, recipe, key, action)
+
+
+def _image_texts(draft: Draft, recipe: Recipe, key: str, action: Action) -> None:
+    """Give the texts of the image lines of their own: no line of the rules for many attributes reaches its group."""
+    if action.word == "JITTER" or (action.word == "REMOVE" and action.value):
+        return
+    if key == IMAGE_KEY and action.word != "KEEP":
+        draft.note(action.source, "of the group that describes the image only texts are treated so")
+    for keyword in image_texts(key):
+        said = any(entry.key == keyword for entry in draft.entries)
+        if not said and keyword not in recipe.settled and action.word != "KEEP":
+            if action.value.startswith("func:"):
+                draft.attribute(keyword, {"replace": f"{{{action.value}}}"}, action.source)
+            else:
+                _action(draft, recipe, Action(action.word, keyword, action.value, action.source))
+        recipe.settled.add(keyword)
 
 
 def _without_pseudonym(draft: Draft, key: str, action: Action) -> None:

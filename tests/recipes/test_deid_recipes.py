@@ -38,11 +38,18 @@ def attributes(text: str) -> object:
         ("JITTER StudyDate 31", {"StudyDate": {"shift": 31}}),
         ("JITTER endswith:Date -31", {"/(?i)(Date)$/": {"shift": -31}}),
         ("REMOVE startswith:Patient", {"/(?i)^(Patient)/": "remove"}),
-        ("BLANK contains:Name", {"/(?i)Name/": "empty"}),
+        ("BLANK contains:PatientName", {"/(?i)PatientName/": "empty"}),
         ("KEEP select:group:0018", {"(0018,xxxx)": "keep"}),
         ("BLANK select:VR:TM", {"VR:TM": "empty"}),
-        ("BLANK except:StudyDate|StudyTime", {"/(?i)^(?!.*(?:StudyDate|StudyTime))/": "empty"}),
-        ("REMOVE ALL", {"/^/": "remove"}),
+        ("KEEP except:StudyDate|StudyTime", {"/(?i)^(?!.*(?:StudyDate|StudyTime))/": "keep"}),
+        ("REMOVE SegmentSequence__SegmentLabel", {"SegmentSequence > SegmentLabel": "remove"}),
+        ("BLANK SegmentSequence__0__(0062,0005)", {"SegmentSequence > SegmentLabel": "empty"}),
+        ("REMOVE contains:(0010,1010)", {"/^(?:PatientAge)$/": "remove"}),
+        ("KEEP startswith:0020006", {"/^(?:Laterality|ImageLaterality)$/": "keep"}),
+        (
+            "KEEP except:Institution.Name|0008103e",
+            {"/(?i)^(?!.*(?:Institution.Name|0008103e)|InstitutionName$|SeriesDescription$)/": "keep"},
+        ),
         ('REMOVE (0033,"MITRA: ONE",1E)', {"(0033,xx1e,MITRA: ONE)": "remove"}),
         ('KEEP 0029,"SIEMENS CSA HEADER",21', {"(0029,xx21,SIEMENS CSA HEADER)": "keep"}),
         ("REPLACE FrameOfReferenceUID deid_func:pydicom_uuid prefix=1.55.", {"FrameOfReferenceUID": "uid"}),
@@ -51,6 +58,37 @@ def attributes(text: str) -> object:
 )
 def test_header_lines(line: str, expected: object) -> None:
     assert attributes(line) == expected
+
+
+def explained(converted: Converted) -> list[str]:
+    """What becomes of the explanations of windows and of modality LUTs, and of the units of pixels."""
+    steps = converted.plan.for_class("1.2.840.10008.5.1.4.1.1.2")
+    return [steps.step(tag, "LO").action.name for tag in (0x00281055, 0x00283003, 0x00281054)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("REMOVE ALL", ["REMOVE", "REMOVE", "KEEP"]),
+        ("REMOVE select:VR:LO", ["REMOVE", "REMOVE", "KEEP"]),
+        ("REMOVE select:group:0028", ["REMOVE", "REMOVE", "KEEP"]),
+        ("BLANK contains:WidthExplanation", ["EMPTY", "KEEP", "KEEP"]),
+        ("BLANK contains:&.Width.Explanation", ["EMPTY", "KEEP", "KEEP"]),
+        ("BLANK contains:283003", ["KEEP", "EMPTY", "KEEP"]),
+        ("REPLACE endswith:Explanation none", ["REPLACE", "REPLACE", "KEEP"]),
+        ("KEEP contains:Window\nREMOVE ALL", ["KEEP", "REMOVE", "KEEP"]),
+        ("REMOVE ALL\nBLANK LUTExplanation", ["REMOVE", "REMOVE", "KEEP"]),
+        ("REMOVE RescaleType", ["KEEP", "KEEP", "REMOVE"]),
+    ],
+)
+def test_texts_of_the_image_do_not_escape_a_line_for_many_attributes(lines: str, expected: list[str]) -> None:
+    assert explained(made(HEADER + lines)) == expected
+
+
+def test_a_function_decides_about_texts_of_the_image_too() -> None:
+    found = made(HEADER + "REPLACE contains:LUTExplanation func:describe")
+    assert [note.source.line for note in found.notes] == [5]
+    assert explained(found)[1] == "REMOVE"
 
 
 def test_the_strongest_action_on_a_field_holds() -> None:
@@ -85,6 +123,8 @@ def test_values_that_nobody_searches_for_are_a_loss() -> None:
     ("line", "why"),
     [
         (r"REMOVE ALL contains:(\d{7,0})", "rules do not remove by value"),
+        ("REMOVE contains:RequestAttributesSequence__Study", "no attribute is called"),
+        ("REMOVE startswith:(0018", "is no regular expression"),
         ("REMOVE ALL func:is_name", "a function needs Python"),
         ("REMOVE values:nothing", "there is no %values nothing"),
         ("REMOVE fields:nothing", "there is no %fields nothing"),
@@ -104,6 +144,8 @@ def test_what_is_lost_is_said_with_its_line(line: str, why: str) -> None:
     ("line", "why"),
     [
         ("REMOVE PatientsName", "no attribute is called PatientsName"),
+        ("REMOVE contains:xyzzy", "no attribute is called contains:xyzzy"),
+        ("REMOVE select:group:0028", "only texts are treated so"),
         ("ADD PatientIdentityRemoved YES", "written without being mentioned"),
         ("KEEP PatientName", "never kept"),
         ("REPLACE PatientID cookie-monster", "all patients would be cookie-monster"),
