@@ -14,7 +14,13 @@ from dicomnode.deidentify.standard.replacements import DUMMIES
 from dicomnode.model import Doubt, Reason
 
 STANDARD_ROOT = "1.2.840.10008."
+REGISTRIES = ("1.2.840.10008.6.1.", "2.16.840.1.113883.")
 PADDING = " \0"
+REGISTERED = re.compile(
+    r"1\.2\.840\.10008\.6\.1\.[1-9][0-9]{0,3}"  # context groups (PS3.6 Table A-3)
+    r"|2\.16\.840\.1\.113883\.(?:(?:5|6|12)\.[1-9][0-9]{0,3}|6\.43\.1|3\.26\.1\.[12]|4\.9)"  # HL7's code systems
+)
+"""What says by which codes something is coded, as PS3.16 section 8 does: SNOMED CT, LOINC, UCUM, RadLex and others."""
 UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
 CHARACTER_SET_VRS = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
 """VRs whose text is in the Specific Character Set (PS3.5 section 6.1.2.3)."""
@@ -48,8 +54,10 @@ def dummy(vr: str) -> bytes:
 
 
 def is_well_known_uid(value: str) -> bool:
-    """Whether the standard registers the UID itself (PS3.6 Annex A): classes, syntaxes, frames of reference."""
-    return value.startswith(STANDARD_ROOT) and (value in UID_dictionary or value in dictionary.storage_classes())
+    """Whether the standard registers the UID (PS3.6 Annex A) or names a coding scheme."""
+    if value.startswith(STANDARD_ROOT) and (value in UID_dictionary or value in dictionary.storage_classes()):
+        return True
+    return value.startswith(REGISTRIES) and REGISTERED.fullmatch(value) is not None
 
 
 def is_uid(value: str) -> bool:

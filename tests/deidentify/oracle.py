@@ -49,6 +49,7 @@ TEMPLATES = {
     "StudyID": "study_id",
 }
 DECLARED = ("PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence")
+CODE_SYSTEMS = ("1.2.840.10008.6.1", *(f"2.16.840.1.113883.{arc}" for arc in (5, 6, 12)))
 LONGITUDINAL = "LongitudinalTemporalInformationModified"
 
 
@@ -345,6 +346,9 @@ class Oracle:
 
     def uid(self, original: str) -> str:
         if not original or original in pydicom._uid_dict.UID_dictionary or types_of(original) is not None:
+            return original
+        arc, _, last = original.rpartition(".")
+        if arc in CODE_SYSTEMS and last.isdecimal() and len(last) < 5 and not last.startswith("0"):
             return original
         digest = hmac.new(self.key, b"uid\0" + original.encode(), hashlib.sha256).digest()
         fields = bytearray(digest[:16])

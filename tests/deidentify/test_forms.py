@@ -123,6 +123,30 @@ def test_uids_of_classes_are_registered_ones(tag: int) -> None:
         assert known in output(clean(data_set(known)))
 
 
+@pytest.mark.parametrize(
+    ("uid", "stays"),
+    [
+        ("2.16.840.1.113883.6.96", True),
+        ("2.16.840.1.113883.6.8", True),
+        ("2.16.840.1.113883.3.26.1.1", True),
+        ("1.2.840.10008.2.16.4", True),
+        ("1.2.840.10008.6.1.1050", True),
+        ("1.2.840.10008.6.1.20050101", False),
+        ("1.2.840.10008.6.1", False),
+        ("2.16.840.1.113883.6.96.4711", False),
+        ("2.16.840.1.113883.6.47110815", False),
+        ("2.16.840.1.113883.4.1", False),
+        ("2.16.840.1.113883.6.096", False),
+    ],
+)
+def test_coding_schemes_and_context_groups_that_are_registered_stay(uid: str, stays: bool) -> None:
+    scheme = item(element(0x00080102, "SH", "SCT") + element(0x0008010C, "UI", uid))
+    code = item(element(0x00080100, "SH", "T-D1100") + element(0x00080117, "UI", uid))
+    data = data_set(sequence(0x00080110, scheme), sequence(0x00082218, code))
+    assert output(clean(data)).count(element(0x0008010C, "UI", uid)) == stays
+    assert output(clean(data)).count(element(0x00080117, "UI", uid)) == stays
+
+
 @pytest.mark.parametrize("vr", ["OW", "OF", "OD", "OL", "OV", "AT", "FD", "US", "UL", "SV", "UR", "LO", "OB", "UN"])
 def test_unknown_attributes_do_not_stay(vr: str) -> None:
     assert verdict(data_set(element(0x0018FE02, vr, SECRET))) is None
