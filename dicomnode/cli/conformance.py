@@ -12,6 +12,7 @@ from pydicom.uid import UID
 
 from dicomnode import IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 from dicomnode.cli import explain, markdown
+from dicomnode.deidentify.exceptions import FIXED_DATES
 from dicomnode.deidentify.plan import CID_7050, CLAIMS, Plan
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.deidentify.syntaxes import FORMS
@@ -148,8 +149,11 @@ def _security(plan: Plan) -> str:
     both = [
         row.keyword
         for row in tables.rows().values()
-        if row.options.get("device") == "K" and row.options.get("modified") == "C"
+        if row.options.get("device") == "K"
+        and row.options.get("modified") == "C"
+        and int(row.tag, 16) not in FIXED_DATES
     ]
+    fixed = ", ".join(map(dictionary.keyword_of, sorted(FIXED_DATES)))
     return f"""## Security profiles
 
 The node is a de-identifier by the Basic Application Level Confidentiality Profile ({tables.EDITION}, E.2). The options:
@@ -164,6 +168,11 @@ The node is a de-identifier by the Basic Application Level Confidentiality Profi
 - Ages above 89 years become 090Y under Retain Patient Characteristics.
 - Safe private attributes are those of Table E.3.10-1, at every depth; (0008,0300) is removed, not believed. Their UIDs
   are replaced; in Implicit VR, or as UN, a value that does not fit the list's VR is removed.
+- Dates that are the same for many patients are not moved with a patient's, for they would tell by how much: the
+  versions of context groups and templates, and when a device was made and set up, are treated as without modified
+  dates, and stay under Retain Device Identity where the table says so:
+  {_wrapped(fixed, "  ")}.
+- A day with which programs begin to count (19000101, 19700101 and the like) is no date, and becomes 19000101.
 - Frame Origin Timestamp and Certified Timestamp are no dates that can be moved: with modified dates they go as without.
 - A Type 1 or 2 attribute that the table removes stays, with a dummy or empty, so that the instance stays valid.
 - Whatever raises a doubt (unreadable data, unparsable kept dates, identifying values that are still found in what is

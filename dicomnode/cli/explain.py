@@ -23,12 +23,14 @@ DATES = {
     "instance.",
     "modified": "Dates are moved into the past by whole days, for each patient by the same number, which is made of "
     "HMAC-SHA-256 of the Patient ID under the project's key. Times of day and offsets from UTC stay; a DT of a year or "
-    "a month is moved as its middle; the birth date is emptied. A date that cannot be read withholds the instance.",
+    "a month is moved as its middle; the birth date is emptied; what stands for no date (19000101, 19700101 and the "
+    "like) becomes 19000101, and dates that are the same for many patients are not moved. A date that cannot be read "
+    "withholds the instance.",
 }
 NEW_UIDS = (
-    "Each UID, unless the standard registers it, becomes 2.25. and a UUID of version 8 (PS3.5 B.2) made of "
-    "HMAC-SHA-256 of the original under the project's key. The same UID becomes the same one in every attribute, "
-    "instance and study of the project, so references still resolve."
+    "Each UID, unless the standard registers it or it names a code system, becomes 2.25. and a UUID of version 8 "
+    "(PS3.5 B.2) made of HMAC-SHA-256 of the original under the project's key. The same UID becomes the same one in "
+    "every attribute, instance and study of the project, so references still resolve."
 )
 PIXELS = "pictures that are withheld for what they may show"
 CONCEPTS = "content items of structured reports, by concept name (Table E.3.4-1)"

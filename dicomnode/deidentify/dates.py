@@ -9,6 +9,16 @@ from dicomnode.deidentify.values import CHECKS, parse_date
 
 PADDING = " \0"
 DATE_OF_DATETIME = re.compile(r"[0-9]{4}(?:[0-9]{2}){0,2}")
+ZEROS = frozenset(
+    [
+        *("00010101", "16010101", "17530101", "18581117", "18991230", "18991231"),
+        *("19000101", "19040101", "19700101", "19800101", "99991231"),
+    ]
+)
+"""Days with which programs begin to count, and which they write for want of a date. Everybody knows them: moved, they
+would tell by how much. Nobody was examined on them either."""
+NO_DAY = "19000101"
+"""What is written for them, and where an IOD needs a date that goes."""
 MIDDLE_MONTH, MIDDLE_DAY = 7, 15
 """A DT of a year is moved as the first of July, one of a month as its 15th, and written as short as it was."""
 
@@ -16,7 +26,8 @@ MIDDLE_MONTH, MIDDLE_DAY = 7, 15
 def moved(value: bytes, vr: str, days: int) -> bytes | None:
     """A DA or DT, several of them one by one, `days` later; without padding. None when one is no date.
 
-    Empty ones stay empty, YYYY.MM.DD comes out as YYYYMMDD; time, fraction and offset of a DT stay.
+    Empty ones stay empty, YYYY.MM.DD comes out as YYYYMMDD; time, fraction and offset of a DT stay. What stands for no
+    date (ZEROS) becomes 19000101.
     """
     try:
         texts = [text.strip(PADDING) for text in value.decode("ascii").split("\\")]
@@ -38,6 +49,8 @@ def _moved(text: str, vr: str, days: int) -> str:
 
 def _written(text: str, days: int) -> str:
     """The day, perhaps the middle of a month or year, `days` later; raises ValueError, OverflowError."""
+    if text.replace(".", "") in ZEROS:
+        return NO_DAY
     parsed = parse_date(text)
     if parsed is None:
         raise ValueError("not a date")

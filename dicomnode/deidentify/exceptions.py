@@ -222,6 +222,9 @@ FIXED = {
 """Attributes that the rules cannot decide, and why."""
 NEVER_KEPT = frozenset([0x00100010, 0x00100030])
 KEY_UIDS = frozenset([0x00080018, 0x0020000D, 0x0020000E])
+FIXED_DATES = frozenset([0x00080106, 0x00080107, 0x00181204, 0x00181205, 0x0040DB06, 0x0040DB07])
+"""Dates that are the same for many patients and known to others: versions of context groups and templates, when a
+device was made and set up. Moved with a patient's dates they would tell by how much."""
 KEEPS = frozenset([Action.KEEP, Action.SUBSTITUTE, Action.VOCABULARY, Action.CLEAN, Action.SHIFT])
 """After these something of the value stays, whatever it is."""
 TEXTS = frozenset([Action.HASH, Action.REPLACE, Action.SUBSTITUTE, Action.VOCABULARY])
@@ -242,6 +245,8 @@ def forbidden(tag: int, treat: Treat) -> str:
         return "it is never kept (PS3.15 E.2)"
     if tag in KEY_UIDS and action is not Action.UID:
         return "an instance must have it: use uid, or options: [retain_uids], which keeps UIDs"
+    if action is Action.SHIFT and tag in FIXED_DATES:
+        return "it is the same for many patients, so moved it would tell by how much"
     if action is Action.UID and vr != "UI":
         return f"its VR is {vr}, not UI"
     if action is Action.DUMMY and vr == "SQ" and not isinstance(replacements.items_for(tag, ""), list):

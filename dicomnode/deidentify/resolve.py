@@ -15,7 +15,7 @@ from dicomnode.deidentify import suspicious
 from dicomnode.deidentify.acceptance import Acceptance
 from dicomnode.deidentify.content import CODES
 from dicomnode.deidentify.encoded import vr_code
-from dicomnode.deidentify.exceptions import OVERLAY_PLANE, Exceptions, Treat
+from dicomnode.deidentify.exceptions import FIXED_DATES, OVERLAY_PLANE, Exceptions, Treat
 from dicomnode.deidentify.fitting import form_of, leaves_others_unreadable, may_stand_for, partial_of
 from dicomnode.deidentify.plan import Action, Needle, Shift, Step, Steps
 from dicomnode.deidentify.protocol_series import ProtocolSeries
@@ -279,6 +279,8 @@ def _moved(tag: int, vr: str) -> Action | None:
 
     Times of a day and offsets from UTC stay. A VR that contradicts the dictionary's is no date.
     """
+    if tag in FIXED_DATES:
+        return None
     said = dictionary.vr_of(tag)
     if tag == TIMEZONE:
         return Action.CHECK if vr in (said, "UN") else None

@@ -25,6 +25,7 @@ from dicomnode.model import JUDGED, Doubt, IdentityEntry, Originals, Reason, Rec
 DATES = {vr_code(vr): vr for vr in ("DA", "TM", "DT")}
 LO = vr_code("LO")
 PADDING = b" \0"
+NO_DAY = dates.NO_DAY.encode("ascii")
 BEHIND_ALL = 1 << 32
 FIRST_PRIVATE_DATA = 0x1000
 NO_NEEDLE = Needle.NONE
@@ -298,7 +299,8 @@ class Treatment:
         if sent is None or stop - start & 1:
             raise Doubt(Reason.BAD_DATE if sent is None else Reason.UNREADABLE, place((*level.path, tag)))
         if sent == raw.rstrip(PADDING):
-            self.gate.keep[vr](raw)
+            if step.action is AGE or NO_DAY not in sent:
+                self.gate.keep[vr](raw)
             return None
         return rewrite.value(level.data, element, level.implicit, sent)
 

@@ -10,6 +10,11 @@ DATES = ("DA", "DT", "TM")
 TEXT = ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT")
 
 
+FIXED = ("00080106", "00080107", "00181204", "00181205", "0040DB06", "0040DB07")
+NO_DATES = ("0001-01-01", "1601-01-01", "1753-01-01", "1858-11-17", "1899-12-30", "1899-12-31", "1900-01-01")
+NO_DATES += ("1904-01-01", "1970-01-01", "1980-01-01", "9999-12-31")
+
+
 def days(key: bytes, patient_id: str, study: str, unit: str, most: int) -> int:
     """How many days the dates of the patient go back."""
     said = f"date shift\0{patient_id}" if patient_id else f"date shift of study\0{study}"
@@ -19,6 +24,8 @@ def days(key: bytes, patient_id: str, study: str, unit: str, most: int) -> int:
 
 def movable(digits: str, vr: str, said: str) -> bool:
     """Whether the element is a date where it stands: VR and dictionary agree, or the dictionary knows a text."""
+    if digits in FIXED:
+        return False
     if digits == "00080201":
         return vr in ("SH", "UN")
     if vr in ("UN", said):
@@ -41,6 +48,8 @@ def _one(text: str, back: int) -> str:
     length = 4
     while length < 8 and text[length : length + 2].isdigit():
         length += 2
+    if f"{text[:4]}-{text[4:6]}-{text[6:length]}" in NO_DATES:
+        return "19000101" + text[length:]
     year = int(text[:4])
     month = int(text[4:6]) if length > 4 else 7
     day = int(text[6:8]) if length > 6 else 15 if length > 4 else 1

@@ -7,11 +7,12 @@ from datetime import date, timedelta
 import pytest
 from building import EXPLICIT, IMPLICIT, data_set, doubt_of, element, item, output, received, sequence
 from compare import BASIC, KEYS, plan_of, read
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dicomnode.deidentify import Deidentifier, dates, values
 from dicomnode.deidentify.pseudonyms import Pseudonyms
+from dicomnode.errors import RulesError
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Doubt, Reason
 
@@ -31,9 +32,17 @@ DAYS = PSEUDONYMS.shift("PID-4711", "", 1, 365)
         ("DA", b"20210101", -1, b"20201231"),
         ("DA", b"20201231", -366, b"20191231"),
         ("DA", b"10000101", -1, b"09991231"),
-        ("DA", b"00010101", -1, None),
+        ("DA", b"00010101", -1, b"19000101"),
         ("DA", b"00000101", -1, None),
-        ("DA", b"99991231", -1, b"99991230"),
+        ("DA", b"99991231", -1, b"19000101"),
+        ("DA", b"99991230", -1, b"99991229"),
+        ("DA", b"00010102", -2, None),
+        ("DA", b"18991230", -1, b"19000101"),
+        ("DA", b"1900.01.01", -1, b"19000101"),
+        ("DA", b"19700101\\19700102", -1, b"19000101\\19700101"),
+        ("DT", b"19700101000000.000000+0100", -1, b"19000101000000.000000+0100"),
+        ("DT", b"00010101000000", -1, b"19000101000000"),
+        ("DT", b"1970", -1, b"1970"),
         ("DA", b"2020.03.01", -1, b"20200229"),
         ("DA", b"2020.0301", -1, None),
         ("DA", b"20200301 ", -1, b"20200229"),
@@ -83,6 +92,7 @@ def test_forms(vr: str, value: bytes, days: int, expected: bytes | None) -> None
 @settings(max_examples=100, deadline=None)
 def test_intervals_between_dates_stay(day: date, days: int) -> None:
     later = day + timedelta(days=90) if day.year < 9999 else day
+    assume(not {f"{day:%Y%m%d}", f"{later:%Y%m%d}"} & dates.ZEROS)
     moved = [dates.moved(each.strftime("%Y%m%d").rjust(8, "0").encode(), "DA", days) for each in (day, later)]
     one, other = (date(int(each[:4]), int(each[4:6]), int(each[6:])) for each in moved if each)
     assert other - one == later - day
@@ -140,6 +150,40 @@ def test_all_dates_of_an_instance_move_alike(syntax: str) -> None:
     assert found.LongitudinalTemporalInformationModified == "MODIFIED"
     assert [code.CodeValue for code in found.DeidentificationMethodCodeSequence] == ["113100", "113107"]
     assert "PS3.15 2026d Retain Modified Dates Option" in found.DeidentificationMethod
+
+
+def test_what_everybody_knows_does_not_move() -> None:
+    """A date that is the same for many patients, or stands for none, would tell by how much it was moved."""
+    code = item(
+        element(0x00080100, "SH", "T-D1100")
+        + element(0x00080106, "DT", "20020904000000.000000")
+        + element(0x00080107, "DT", "20040101")
+    )
+    made = [element(0x00181204, "DA", "20110405"), element(0x00181205, "DA", "20110607")]
+    found = moved(
+        sequence(0x00082218, code), *made, element(0x00080020, "DA", "20200301"), element(0x00080021, "DA", "19700101")
+    )
+    assert found.AnatomicRegionSequence[0].ContextGroupVersion == "19000101000000"
+    assert "20040101" not in str(found) and "DateOfManufacture" not in found and "DateOfInstallation" not in found
+    assert found.SeriesDate == "19000101"
+    assert found.StudyDate == f"{date(2020, 3, 1) + timedelta(days=DAYS):%Y%m%d}"
+    device = Deidentifier(plan_of(MODIFIED.replace("[", "[retain_device_identity, ")), KEYS)
+    kept = moved(*made, engine=device)
+    assert (kept.DateOfManufacture, kept.DateOfInstallation) == ("20110405", "20110607")
+
+
+def test_a_day_that_stands_for_no_date_is_no_repeat_of_a_birth_date() -> None:
+    for day in ("19000101", "19700101"):
+        assert moved(element(0x00080021, "DA", day), t00100030=day).SeriesDate == "19000101"
+
+
+@pytest.mark.parametrize("line", ["DateOfManufacture: shift", "ContextGroupVersion: {shift: -3}"])
+def test_rules_cannot_move_what_everybody_knows(line: str) -> None:
+    with pytest.raises(RulesError, match="the same for many patients"):
+        plan_of(f"{BASIC}attributes: {{{line}}}\n")
+    wide = Deidentifier(plan_of(f"{BASIC}attributes: {{VR:DA: shift, VR:DT: shift}}\n"), KEYS)
+    found = moved(element(0x00181204, "DA", "20110405"), element(0x00080020, "DA", "20200301"), engine=wide)
+    assert "DateOfManufacture" not in found and found.StudyDate != "20200301"
 
 
 def test_studies_of_a_patient_move_alike_and_patients_do_not() -> None:
