@@ -100,15 +100,22 @@ def decoded(odd: Iterable[bytes], character_sets: Sequence[bytes]) -> Searched:
 
 
 def readings(value: bytes, character_sets: Sequence[bytes]) -> set[bytes]:
-    """A value decoded and folded in every way that is possible, in UTF-8; without escape sequences if there is none."""
+    """A value decoded and folded in every way that is possible, in UTF-8.
+
+    Where there is none, without escape sequences, and as Latin-1.
+    """
     found: set[bytes] = set()
     for character_set in (*character_sets, b"ISO_IR 192"):
         try:
             text = values.decode(value, values.encodings_of(character_set.decode("latin-1")), "UT")
         except Doubt:
             continue
-        found |= {folded(text).encode(), spelt_out(text).encode()}
-    return found or {ESCAPE.sub(b" ", value)}
+        found |= _folded(text)
+    return found or {ESCAPE.sub(b" ", value)}.union(*map(_folded, values.western(value)))
+
+
+def _folded(text: str) -> set[bytes]:
+    return {folded(text).encode(), spelt_out(text).encode()}
 
 
 def has_utf_16(hay: bytes) -> bool:

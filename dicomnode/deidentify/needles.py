@@ -98,6 +98,7 @@ def patterns_of(original: Original, character_sets: tuple[bytes, ...] = ()) -> P
         if not texts:
             for piece in re.split(rb"[\\^=]", trimmed.lower()):
                 _add(piece.strip(PADDING), least, found)
+            texts = values.western(trimmed)
         for text in texts:
             encodings = _encodings((character_set, *character_sets))
             for word in _names(text) if kind is Needle.NAME else _identifiers(text):

@@ -26,6 +26,7 @@ CHARACTER_SET_VRS = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
 """VRs whose text is in the Specific Character Set (PS3.5 section 6.1.2.3)."""
 MISSPELT = re.compile(r"^ISO[ _-]?IR[ _-]?(?=[0-9])")
 """ISO IR 100, ISO-IR 100 and the like are common for ISO_IR 100, and cannot mean anything else."""
+LATIN_1_CONTROL = re.compile("[\x80-\x9f\x1b]")
 DATE = re.compile(r"([0-9]{4})(?:\.?([0-9]{2})(?:\.?([0-9]{2}))?)?")
 TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(\.[0-9]{1,6})?)?)?")
 OFFSET = re.compile(r"-(?:0[0-9]|1[01])[0-5][0-9]|-1200|\+(?:0[0-9]|1[0-3])[0-5][0-9]|\+1400")
@@ -95,6 +96,12 @@ def decode(value: bytes, encodings: Sequence[str], vr: str = "LO") -> str:
     if vr not in CHARACTER_SET_VRS:
         raise Doubt(Reason.CHARACTER_SET)
     return _decode(trimmed, encodings)
+
+
+def western(value: bytes) -> list[str]:
+    """What a value says that no declared character set can read: Latin-1, which many devices write; [] if it is not."""
+    text = value.decode("latin-1")
+    return [] if LATIN_1_CONTROL.search(text) else [text]
 
 
 def _decode(value: bytes, encodings: Sequence[str]) -> str:

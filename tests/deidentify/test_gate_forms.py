@@ -319,6 +319,18 @@ def test_names_written_as_one_word_or_as_several(name: str, kept: str, hit: bool
     assert found(instance(name.encode(), kept.encode())) == hit
 
 
+@pytest.mark.parametrize("character_set", ["", "ISO_IR 6", "ISO_IR 192", "ISO_IR 100"])
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("MÜLLER", "Müller"), ("MÜLLER", "Mueller"), ("Müller", "MULLER"), ("MUELLER", "Müller"), ("Groß", "GROSS")],
+)
+def test_latin_1_is_read_whatever_is_declared(character_set: str, name: str, kept: str) -> None:
+    """Gateways write UTF-8 into the character set and leave the texts as they are."""
+    for text, hit in ((kept, True), ("Schöller", False)):
+        doubt = instance(f"{name}^Eva".encode("latin-1"), text.encode("latin-1"), character_set=character_set)
+        assert found(doubt) == hit
+
+
 @pytest.mark.parametrize(("kept", "hit"), [("ヤマダ", True), ("ﾔﾏﾀﾞ", True), ("やまだ", True), ("ヤマシタ", False)])
 def test_a_name_in_hiragana_is_found_in_katakana(kept: str, hit: bool) -> None:
     for name in ("Zwq^Pflaume=山田^太郎=やまだ^たろう", "Zwq^Pflaume==ヤマダ^タロウ"):
