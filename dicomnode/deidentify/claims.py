@@ -51,10 +51,27 @@ def shifts(choices: Choices) -> bool:
 
 
 def _longitudinal(choices: Choices) -> str:
-    """(0028,0303)."""
-    if "full" in choices.options:
-        return "UNMODIFIED"
-    return "MODIFIED" if shifts(choices) else "REMOVED"
+    """(0028,0303): MODIFIED also where lines of the rules let some dates stay, or take some away."""
+    full = "full" in choices.options
+    if shifts(choices) or any(
+        _differs(tag, treat, full) for selector, treat in choices.exceptions.lines for tag in _dates(choices, selector)
+    ):
+        return "MODIFIED"
+    return "UNMODIFIED" if full else "REMOVED"
+
+
+def _dates(choices: Choices, selector: Selector) -> list[int]:
+    """The dates and times of Table E.1-1 that a line names."""
+    named = _named(choices, selector) if selector.kind != "private" else ()
+    return [tag for tag in named if dictionary.vr_of(tag) in dictionary.DATES]
+
+
+def _differs(tag: int, treat: Treat, full: bool) -> bool:
+    """Whether a line about a date does what the profile and its options do not."""
+    row = tables.row_of(tag)
+    if full:
+        return treat.action is not Action.KEEP and row is not None and row.options.get("full") == "K"
+    return treat.action in PARTLY
 
 
 def broken(choices: Choices) -> list[str]:

@@ -15,11 +15,16 @@ def declared(plan: Plan, data: bytes, elements: list[Element], implicit: bool) -
     text = plan.declared_text(text_of(data, elements, METHOD)).encode("ascii")
     codes = plan.declared_codes(rewrite.dcm_codes(data, elements, METHOD_CODES), implicit)
     written = rewrite.new(REMOVED, b"CS", b"YES", implicit) + rewrite.new(METHOD, b"LO", text, implicit)
-    longitudinal = rewrite.new(LONGITUDINAL, b"CS", plan.methods.longitudinal.encode("ascii"), implicit)
+    longitudinal = _longitudinal(plan.methods.longitudinal, text_of(data, elements, LONGITUDINAL))
     return [
         (REMOVED, written + (rewrite.new(METHOD_CODES, b"SQ", codes, implicit) if codes else b"")),
-        (LONGITUDINAL, longitudinal),
+        (LONGITUDINAL, rewrite.new(LONGITUDINAL, b"CS", longitudinal.encode("ascii"), implicit)),
     ]
+
+
+def _longitudinal(now: str, before: str) -> str:
+    """What an earlier de-identification did to dates is not undone by leaving them as they are."""
+    return before if now == "UNMODIFIED" and before in ("MODIFIED", "REMOVED") else now
 
 
 def digests_before(data: bytes, elements: list[Element]) -> list[bytes]:

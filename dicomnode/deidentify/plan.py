@@ -285,7 +285,9 @@ class Plan:
     @property
     def dates(self) -> str:
         """What happens to dates: remove, full or modified."""
-        return {"REMOVED": "remove", "UNMODIFIED": "full", "MODIFIED": "modified"}[self.methods.longitudinal]
+        if "retain_longitudinal_full_dates" in self.options:
+            return "full"
+        return "remove" if self.shift is None else "modified"
 
     def for_class(self, sop_class: str) -> Steps:
         """The steps at the top level of an instance of this SOP class."""

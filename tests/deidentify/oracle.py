@@ -81,6 +81,9 @@ class Oracle:
         self._declare(data_set, cleaned)
         said = {"retain_longitudinal_full_dates": "UNMODIFIED", "retain_longitudinal_modified_dates": "MODIFIED"}
         chosen = [said[option] for option in self.options if option in said]
+        before = self._text(data_set, LONGITUDINAL)
+        if chosen == ["UNMODIFIED"] and before in ("MODIFIED", "REMOVED"):
+            chosen = [before]
         cleaned.LongitudinalTemporalInformationModified = chosen[0] if chosen else "REMOVED"
         return cleaned
 

@@ -186,6 +186,37 @@ def test_rules_cannot_move_what_everybody_knows(line: str) -> None:
     assert "DateOfManufacture" not in found and found.StudyDate != "20200301"
 
 
+FULL_DATES = "options: [retain_longitudinal_full_dates]\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "before", "said"),
+    [
+        ("", "", "REMOVED"),
+        ("", "UNMODIFIED", "REMOVED"),
+        ("attributes: {StationName: keep, 'VR:LO': keep}", "", "REMOVED"),
+        ("attributes: {StudyDate: keep}", "", "MODIFIED"),
+        ("attributes: {StudyDate: {round: year}}", "", "MODIFIED"),
+        ("attributes: {'VR:TM': keep}", "", "MODIFIED"),
+        ("attributes: {RequestAttributesSequence > ScheduledProcedureStepStartDate: keep}", "", "MODIFIED"),
+        ("attributes: {StudyDate: {set: '20200101'}}", "", "REMOVED"),
+        ("attributes: {StudyDate: shift}", "", "MODIFIED"),
+        (FULL_DATES, "", "UNMODIFIED"),
+        (FULL_DATES, "UNMODIFIED", "UNMODIFIED"),
+        (FULL_DATES, "MODIFIED", "MODIFIED"),
+        (FULL_DATES, "REMOVED", "REMOVED"),
+        (FULL_DATES, "whatever", "UNMODIFIED"),
+        (FULL_DATES + "attributes: {StudyTime: remove}", "", "MODIFIED"),
+        (FULL_DATES + "attributes: {'/Time$/': {round: hour}}", "", "MODIFIED"),
+        (FULL_DATES + "attributes: {StudyDate: keep, PatientBirthDate: remove, StationName: remove}", "", "UNMODIFIED"),
+    ],
+)
+def test_what_is_said_of_dates_is_true(rules: str, before: str, said: str) -> None:
+    engine = Deidentifier(plan_of(BASIC + rules), KEYS)
+    found = moved(element(0x00280303, "CS", before), engine=engine)
+    assert said == found.LongitudinalTemporalInformationModified
+
+
 def test_studies_of_a_patient_move_alike_and_patients_do_not() -> None:
     day = element(0x00080020, "DA", "20200301")
     same = moved(day, t0020000D="1.2.826.0.1.77.99").StudyDate
