@@ -154,7 +154,8 @@ def test_by_vr(capsys: pytest.CaptureFixture[str]) -> None:
     found = {each["vr"]: each for each in told(capsys, "explain", RULES)["by_vr"]}
     assert found["UI"]["known"].keys() == {"uid"}
     assert found["PN"]["known"].keys() == {"remove"}
-    assert found["US"]["known"].keys() == {"keep"}
+    assert found["UL"]["known"].keys() == {"keep"}
+    assert found["US"]["known"]["remove"]["attributes"] == 1, "of one retired attribute nothing is known"
     assert {found[vr]["unknown"] for vr in ("LO", "PN", "UN", "OB", "UI", "DA", "US")} == {"remove"}
 
 

@@ -116,7 +116,8 @@ def find_row(tag: BaseTag) -> dict[str, str] | None:
 
 
 def in_dictionary(tag: BaseTag) -> bool:
-    return digits(tag) in table() or datadict.dictionary_has_tag(tag) or datadict.repeater_has_tag(int(tag))
+    named = bool(datadict.keyword_for_tag(tag))
+    return digits(tag) in table() or named or datadict.repeater_has_tag(int(tag))
 
 
 def dictionary_vr(tag: BaseTag) -> str:

@@ -154,6 +154,20 @@ def test_unknown_attributes_do_not_stay(vr: str) -> None:
     assert verdict(data_set(sequence(0x0018FE02, inside))) is None
 
 
+@pytest.mark.parametrize(
+    ("tag", "vr"), [(0x00080202, "OB"), (0x00189445, "OB"), (0x00280020, "OB"), (0x04000315, "FL")]
+)
+def test_attributes_of_which_the_dictionary_knows_no_name_do_not_stay(tag: int, vr: str) -> None:
+    data = data_set(element(tag, vr, SECRET))
+    assert verdict(data) is None and SECRET not in output(clean(data))
+
+
+@pytest.mark.parametrize("tag", [0x00321034, 0x00404009])
+def test_codes_of_people_and_departments_do_not_stay(tag: int) -> None:
+    code = element(0x00080100, "SH", "N17") + element(0x00080104, "LO", "Neurology, Prof. Schnabel")
+    assert b"Neurology" not in output(clean(data_set(sequence(tag, item(code)))))
+
+
 def test_free_text_does_not_stay_unless_it_is_listed() -> None:
     kept = tables.kept_text()
     for tag, (vr, *_, keyword) in DicomDictionary.items():

@@ -68,8 +68,9 @@ def keyword_of(tag: int) -> str:
 
 
 def is_known(tag: int) -> bool:
-    """Whether the attribute is in Table E.1-1 or in the dictionary."""
-    return f"{tag:08X}" in rows() or datadict.dictionary_has_tag(tag) or datadict.repeater_has_tag(tag)
+    """Whether Table E.1-1 or the dictionary tells what the attribute is: of some retired ones nothing is known."""
+    named = datadict.dictionary_has_tag(tag) and datadict.keyword_for_tag(tag) != ""
+    return named or f"{tag:08X}" in rows() or datadict.repeater_has_tag(tag)
 
 
 def is_standard(tag: int) -> bool:
