@@ -8,6 +8,7 @@ from dicomnode.deidentify.pixels import text_of
 from dicomnode.deidentify.plan import OWN_DIGEST, Plan
 
 REMOVED, METHOD, METHOD_CODES, LONGITUDINAL = 0x00120062, 0x00120063, 0x00120064, 0x00280303
+UNMODIFIED = "UNMODIFIED"
 
 
 def declared(plan: Plan, data: bytes, elements: list[Element], implicit: bool) -> list[tuple[int, bytes]]:
@@ -15,16 +16,18 @@ def declared(plan: Plan, data: bytes, elements: list[Element], implicit: bool) -
     text = plan.declared_text(text_of(data, elements, METHOD)).encode("ascii")
     codes = plan.declared_codes(rewrite.dcm_codes(data, elements, METHOD_CODES), implicit)
     written = rewrite.new(REMOVED, b"CS", b"YES", implicit) + rewrite.new(METHOD, b"LO", text, implicit)
-    longitudinal = _longitudinal(plan.methods.longitudinal, text_of(data, elements, LONGITUDINAL))
+    longitudinal = plan.methods.longitudinal
+    if longitudinal == UNMODIFIED:
+        longitudinal = _since(text_of(data, elements, LONGITUDINAL))
     return [
         (REMOVED, written + (rewrite.new(METHOD_CODES, b"SQ", codes, implicit) if codes else b"")),
         (LONGITUDINAL, rewrite.new(LONGITUDINAL, b"CS", longitudinal.encode("ascii"), implicit)),
     ]
 
 
-def _longitudinal(now: str, before: str) -> str:
+def _since(before: str) -> str:
     """What an earlier de-identification did to dates is not undone by leaving them as they are."""
-    return before if now == "UNMODIFIED" and before in ("MODIFIED", "REMOVED") else now
+    return before if before in ("MODIFIED", "REMOVED") else UNMODIFIED
 
 
 def digests_before(data: bytes, elements: list[Element]) -> list[bytes]:
