@@ -38,10 +38,10 @@ LARGE = "ms|msec|hu|hz|bq|kbq|mbq|cgy|mgy"
 """Units of numbers that may have four digits, as years have."""
 NUMBER = r"[0-9]{1,3}(?:[.,][0-9]{1,3})?"
 ITEMS = re.compile(
-    r"(?P<measure>(?<![\w.,/-])(?:"
+    r"(?P<measure>(?<![^\W_]|[.,/-])(?:"
     rf"[0-9]{{4}}\s?(?:{LARGE})|(?:{NUMBER}\s?[x×*]\s?){{0,2}}{NUMBER}\s?(?:{UNITS})|{NUMBER}\s?[/-]\s?{NUMBER}\s?(?:{UNITS})"
     r")(?![^\W_]))"
-    r"|(?P<matrix>(?<![\w.,/-])[0-9]{2,4}\s?[x×]\s?[0-9]{2,4}(?![\w.,/-]))"
+    r"|(?P<matrix>(?<![^\W_]|[.,/-])[0-9]{2,4}\s?[x×]\s?[0-9]{2,4}(?![\w.,/-]))"
     r"|(?P<number>(?<![^\W_])(?:[0-9]+[.,][0-9]+(?![^\W_]|[.,/-])|[0-9]+(?![^\W_])))"
     r"|(?P<word>[^\W_]+)",
     re.IGNORECASE,

@@ -254,7 +254,7 @@ class Texts:
 def measured(text: str, at: int) -> int:
     """How long a number with a unit, or a matrix, is that begins here; 0 when none does."""
     before = text[at - 1] if at else " "
-    if before.isalnum() or before in "_.,/-":
+    if before.isalnum() or before in ".,/-":
         return 0
     number = "[0-9]{1,3}(?:[.,][0-9]{1,3})?"
     forms = [number + rf"(?:\s?[x×*]\s?{number})" * times for times in (2, 1, 0)]

@@ -72,6 +72,8 @@ def kept(text: str, known: Known = NOTHING, **arguments: list[str]) -> str:
         *("2nd echo", "DWI b0 b50 b800"),
         *("t1_tse_sag_p2", "3D T2 FLAIR", "XR FOOT RT 2 VIEWS", "CT CHEST W/O CONTRAST", "L4/5", "b1000", "512 x 512"),
         *("Schädel/HWS", "Radio crâne face/profil", "Knie re. a.p.", "SmartScore - Gated 0.5 sec", "Head", "HERZ"),
+        *("T2_TSE_SAG_3mm", "Thorax_1.25mm_B31f", "PTV_60Gy", "Head_512x512", "CTV_54Gy_boost"),
+        *("Parotid_L", "SpinalCord_PRV05", "OpticNrv_L", "GTVp_eval", "Lungs-GTV", "CouchSurface", "A_LAD"),
         *("Tórax AP", "Buik met contrast", "abdomen^liver", "Phase 75%", "AbdomenRoutine", "Hals mit KM"),
     ],
 )  # fmt: skip
@@ -86,6 +88,7 @@ def test_what_says_nothing_of_a_person_stays(text: str) -> None:
         *("CT 93", "CT 14.2.", "14.2.37"),
         *("Head Long", "Hand Kopf", "ID 4711", "CT A1B2C3", "4711", "12", "mm", "", "with the", "Chest 12/3", "20-55"),
         *("CT\0Thorax", "CT 日本", "Meier CT", "CT M. Meier", "12:30", "tel 0711 23", "05.06 CT", "Herz-Jesu"),
+        *("Ring Lens", "Lad^Shell", "CT 19_37", "1937_5mm"),
     ],
 )  # fmt: skip
 def test_what_may_say_something_of_a_person_goes(text: str) -> None:
