@@ -12,7 +12,7 @@ DATE_OF_DATETIME = re.compile(r"[0-9]{4}(?:[0-9]{2}){0,2}")
 ZEROS = frozenset(
     [
         *("00010101", "16010101", "17530101", "18581117", "18991230", "18991231"),
-        *("19000101", "19040101", "19700101", "19800101", "99991231"),
+        *("19000101", "19040101", "19691231", "19700101", "19800101", "99991231"),
     ]
 )
 """Days with which programs begin to count, and which they write for want of a date. Everybody knows them: moved, they
