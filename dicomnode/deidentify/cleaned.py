@@ -103,14 +103,18 @@ def clean_tail(treatment: Treatment, tail: bytes, implicit: bool) -> list[bytes]
     return treatment.tail(tail, elements[1:])
 
 
-def clean_whole(treatment: Treatment, data: Buffer, form: Form, elements: list[Element]) -> Cleaned:
-    """Clean a data set that is there from beginning to end; `elements` is filled with what was read. Raises Doubt."""
-    converted = form.deflated or form.big_endian
-    source = data
+def readable(data: Buffer, form: Form) -> Buffer:
+    """The data set in little endian, not deflated: itself, or converted. Raises Doubt."""
     if form.deflated:
-        source = convert.inflate(data)
-    elif form.big_endian:
-        source = convert.to_little_endian(data)
+        return convert.inflate(data)
+    return convert.to_little_endian(data) if form.big_endian else data
+
+
+def clean_whole(treatment: Treatment, data: Buffer, source: Buffer, form: Form, elements: list[Element]) -> Cleaned:
+    """Clean a data set that is there from beginning to end; raises Doubt.
+
+    `source` is `data` made readable; `elements` is filled with what was read of it.
+    """
     view = memoryview(source)
     reader = Reader(source, form.implicit)
     split = split_at(reader, reader.top_level(0, elements))
@@ -129,7 +133,7 @@ def clean_whole(treatment: Treatment, data: Buffer, form: Form, elements: list[E
     if fragments is not None:
         treatment.judge_frames(fragments)
     cleaned = assemble(treatment, form, source, parts, Place(split.value, end) if split.tag else None, tail)
-    if converted:
+    if source is not data:
         cleaned.original_head, cleaned.original_tail = memoryview(data), b""
     return cleaned
 

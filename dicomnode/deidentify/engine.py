@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicomnode.deidentify import syntaxes
-from dicomnode.deidentify.cleaned import Cleaned, clean_whole
+from dicomnode.deidentify.cleaned import Cleaned, clean_whole, readable
 from dicomnode.deidentify.encoded import Element
 from dicomnode.deidentify.plan import Plan
 from dicomnode.deidentify.pseudonyms import Pseudonyms, Table
@@ -29,20 +29,22 @@ class Deidentifier:
         """De-identify a data set that is held whole; `data` must not change while the result is used. Raises Doubt."""
         elements: list[Element] = []
         treatment: Treatment | None = None
+        source = data  # what the elements were read from
         try:
             form = syntaxes.form(received.transfer_syntax)
             cleaned = self._series.clean(received, data, form)
             if cleaned is None:
                 treatment = Treatment(self.plan, self.pseudonyms, received, form.implicit)
-                cleaned = clean_whole(treatment, data, form, elements)
+                source = readable(data, form)
+                cleaned = clean_whole(treatment, data, source, form, elements)
                 self._series.learn(received, cleaned, treatment, elements, form)
             return cleaned
         except Doubt as doubt:
-            doubt.originals = doubt.originals or read_originals(data, elements)
+            doubt.originals = doubt.originals or read_originals(source, elements)
             doubt.judged = doubt.judged or (treatment.entry if treatment else None)
             raise
         except Exception as error:  # noqa: BLE001 - whatever goes wrong withholds the instance
-            raise Doubt(Reason.INTERNAL, type(error).__name__, read_originals(data, elements)) from None
+            raise Doubt(Reason.INTERNAL, type(error).__name__, read_originals(source, elements)) from None
 
     def stream(self, received: Received, limits: Limits | None = None) -> CleanStream:
         """De-identify a data set chunk by chunk."""

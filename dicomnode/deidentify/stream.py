@@ -8,7 +8,16 @@ from enum import Enum
 from blake3 import blake3
 
 from dicomnode.deidentify import digest, syntaxes
-from dicomnode.deidentify.cleaned import Cleaned, Split, check_pixels, clean_tail, clean_whole, describe, split_at
+from dicomnode.deidentify.cleaned import (
+    Cleaned,
+    Split,
+    check_pixels,
+    clean_tail,
+    clean_whole,
+    describe,
+    readable,
+    split_at,
+)
 from dicomnode.deidentify.convert import MOST_INFLATED, Inflater
 from dicomnode.deidentify.encoded import Element, Reader, Short, place
 from dicomnode.deidentify.fragments import Fragments
@@ -263,7 +272,8 @@ class CleanStream:
         assert self._form is not None and self._treatment is not None
         self._elements.clear()
         data = bytes(self._compressed if self._inflater else self._held)
-        cleaned = clean_whole(self._treatment, data, self._form, self._elements)
+        source = readable(data, self._form)
+        cleaned = clean_whole(self._treatment, data, source, self._form, self._elements)
         self.originals = cleaned.originals
         pixels = digest.content_digest(cleaned.pixels or b"")
         self.pixels_at = sum(map(len, cleaned.head))

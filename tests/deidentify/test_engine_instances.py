@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from io import BytesIO
 
 import images
@@ -33,6 +34,7 @@ from building import (
     sequence,
 )
 from compare import KEYS
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from dicomnode.deidentify import data_digest, data_set_digest, received_digest
 from dicomnode.model import IdentityEntry, Originals, Reason
@@ -214,6 +216,14 @@ def test_doubt_carries_the_uids_that_could_be_read() -> None:
     doubt = doubt_of(data_set(*image(), PIXELS)[:-2])
     assert doubt is not None and doubt.originals == Originals(STUDY, SERIES, SOP)
     assert doubt_of(data_set(without=(0x0020000D,))).originals is None
+
+
+def test_doubt_about_a_deflated_instance_carries_its_uids_too() -> None:
+    """Without them its study would never be known to be here: it would be asked for again, in vain."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    deflated = compressor.compress(data_set(*image(), PIXELS)[:-2]) + compressor.flush()
+    doubt = doubt_of(deflated, str(DeflatedExplicitVRLittleEndian))
+    assert doubt is not None and doubt.originals == Originals(STUDY, SERIES, SOP)
 
 
 @pytest.mark.parametrize("sop_class", ["1.2.3.4.5", "1.2.840.10008.5.1.4.1.1.66", "1.2.840.10008.1.1"])
