@@ -9,18 +9,17 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 from aiomqtt import MqttError
 
-from dicomnode import config, control, hooks
-from dicomnode.cli import reach
+from dicomnode import config, hooks
+from dicomnode.cli import health, reach
 from dicomnode.cli.finding import Finding, tried
-from dicomnode.cli.options import as_json, config_option, counted, say_json, when
+from dicomnode.cli.options import as_json, config_option, counted, refuse_others, say_json, when
 from dicomnode.config import Settings, StorageSettings
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import load_key
@@ -30,7 +29,6 @@ from dicomnode.recipes import load
 from dicomnode.store.database import examine, newest
 from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
 
-ANSWER = 10.0  # seconds
 WRONG_USE = 2  # like every command whose configuration or rules cannot be used
 FILES = ("configuration", "rules of")
 EARLIEST = 1735689600.0  # 2025-01-01; before that, the clock was never set
@@ -49,9 +47,7 @@ def check(config_file: Path, running: bool, source: str | None, study: str | Non
     if source:
         return _moves_here(config.load(config_file), source, study)
     if running:
-        answers = runs(config.load(config_file).storage.directory)
-        click.echo("the node is running" if answers else "the node does not answer; see its log")
-        return int(not answers)
+        return _runs(config.load(config_file), as_json)
     found: list[Finding] = []
     for finding in findings(config_file):
         found.append(finding)
@@ -63,9 +59,24 @@ def check(config_file: Path, running: bool, source: str | None, study: str | Non
     return WRONG_USE if any(subject.startswith(FILES) for subject in wrong) else int(bool(wrong))
 
 
+def _runs(settings: Settings, as_json: bool) -> int:
+    refuse_others(settings)
+    told = health.status(settings.storage.directory)
+    text = "" if told is None else str(told["status"])
+    if as_json:
+        say_json({"running": told is not None, "status": text})
+    else:
+        click.echo(f"the node is running: {text}" if text else "the node does not answer; see its log")
+    return int(told is None)
+
+
 def _moves_here(settings: Settings, source: str, study: str | None) -> int:
     """The instance that comes is refused, so that nothing of it is kept or sent on."""
     from dicomnode import running
+
+    refuse_others(settings)
+    quiet = settings.log.model_copy(update={"level": "critical"})  # what is wrong is the answer, and said once
+    log.configure(replace(settings, log=quiet))
 
     def say(document: dict[str, object]) -> None:
         click.echo(f"what {document.get('source')} moves to {document.get('called')} comes here")
@@ -82,6 +93,13 @@ def findings(file: Path) -> Iterator[Finding]:
         yield Finding("wrong", "configuration", str(error))
         return
     yield Finding("ok", "configuration", f"{settings.file}")
+    try:
+        refuse_others(settings)
+    except DicomnodeError as error:
+        yield Finding("wrong", "storage", str(error))
+        return
+    for path in dict.fromkeys([settings.file, *(project.rules for project in settings.projects.values())]):
+        yield from _rights(path)
     for name, project in settings.projects.items():
         yield tried(f"rules of {name}", partial(_rules, project.rules))
         yield _key(settings, name)
@@ -90,10 +108,19 @@ def findings(file: Path) -> Iterator[Finding]:
     yield from _storage(settings.storage)
     yield _port(settings)
     yield from _databases(settings.storage.directory)
+    journal = settings.storage.directory / "journal.db"
+    if journal.exists():
+        yield from health.studies(journal)
     yield from _clock(settings)
-    yield from reach.peers(settings, status(settings.storage.directory))
+    yield from reach.peers(settings, health.status(settings.storage.directory))
     if settings.mqtt.host:
         yield tried("MQTT", partial(_broker, settings))
+
+
+def _rights(path: Path) -> Iterator[Finding]:
+    """Who can write these decides what is sent where."""
+    if path.exists() and path.stat().st_mode & 0o002:
+        yield Finding("warning", "rights", f"{path} can be changed by everybody; run chmod o-w {path}")
 
 
 def _rules(file: Path) -> str:
@@ -159,7 +186,7 @@ def _room(free: int, least: int) -> Finding:
 
 def _port(settings: Settings) -> Finding:
     address, port = settings.node.bind, settings.node.port
-    if runs(settings.storage.directory):
+    if health.runs(settings.storage.directory):
         return Finding("ok", "port", "the node is running")
     try:
         family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
@@ -170,24 +197,6 @@ def _port(settings: Settings) -> Finding:
         text = f"cannot listen on {address} port {port}: {error.strerror}; change node.bind or node.port"
         return Finding("wrong", "port", text)
     return Finding("ok", "port", f"{address} port {port} is free")
-
-
-def runs(directory: Path) -> bool:
-    """Whether a node on this storage directory answers over its control socket within a few seconds."""
-    return status(directory) is not None
-
-
-def status(directory: Path) -> dict[str, Any] | None:
-    """What the running node says of itself; None when none answers within a few seconds."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(ANSWER)
-    try:
-        answers = control.ask(directory, {"command": "status"}) if directory.is_dir() else None
-        return None if answers is None else next(iter(list(answers)), None)
-    except OSError:
-        return None
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _databases(directory: Path) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from dicomnode import config
-from dicomnode.cli.options import SHORT, as_json, config_option, configured, say_json, table, when
+from dicomnode.cli.options import SHORT, as_json, config_option, configured, open_book, say_json, table, when
 from dicomnode.cli.telling import progress
 from dicomnode.config import Settings
 from dicomnode.errors import PermanentError
@@ -66,11 +66,6 @@ def _why(settings: Settings, book: IdentityBook, retrieval: Retrieval) -> str:
     if closed:
         return outside_hours(closed)
     return next((job.error for job in book.jobs.jobs(retrieval.id, most=1, states=(WAITING,))), "")
-
-
-def open_book(settings: Settings) -> IdentityBook:
-    """The identity book, also while the node runs. Raises CannotKeep when there is none."""
-    return IdentityBook.open(settings.storage.directory / "identity.db", create=False)
 
 
 @jobs.command()

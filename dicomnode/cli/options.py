@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from dicomnode.errors import StoreDamaged
+from dicomnode.errors import PermanentError, StoreDamaged
 
 if TYPE_CHECKING:  # commands on files need no database and no configuration: they start without
     from dicomnode.config import Settings
+    from dicomnode.store.identity import IdentityBook
     from dicomnode.store.journal import Journal
 
 DEFAULT = Path("/etc/dicomnode/dicomnode.yaml")
@@ -48,6 +50,8 @@ def configured(quiet: bool = True) -> Callable[[Callable[..., R]], Callable[...,
             from dicomnode.observe import log
 
             settings = config.load(config_file)
+            if quiet:
+                refuse_others(settings)
             level = {"level": "warning"} if quiet else {}
             log.configure(replace(settings, log=settings.log.model_copy(update=level)))
             return command(settings, **arguments)
@@ -57,14 +61,37 @@ def configured(quiet: bool = True) -> Callable[[Callable[..., R]], Callable[...,
     return decorate
 
 
+def refuse_others(settings: Settings) -> None:
+    """Raise PermanentError where the storage directory is there and this user may not use it; it names its owner."""
+    directory = settings.storage.directory
+    if os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        return
+    try:
+        if not directory.is_dir():
+            return
+        owner = directory.owner()
+    except (PermissionError, KeyError):  # it lies in a directory that this user may not enter, or its owner has no name
+        raise PermanentError(f"this user may not use {directory}", "run it as the user that owns it") from None
+    raise PermanentError(f"this user may not use {directory}", f"run it as {owner}, who owns it (sudo -u {owner})")
+
+
 def open_journal(settings: Settings) -> Journal:
-    """The journal, also while the node runs; raises StoreDamaged when there is none."""
+    """The journal, also while the node runs; raises StoreDamaged when there is none, PermanentError for other users."""
     from dicomnode.store.journal import Journal
 
+    refuse_others(settings)
     path = settings.storage.directory / "journal.db"
     if not path.exists():
         raise StoreDamaged(f"there is no journal in {path.parent}", "start the node once, or name its --config")
     return Journal.open(path)
+
+
+def open_book(settings: Settings) -> IdentityBook:
+    """The identity book, also while the node runs; raises PermanentError for other users."""
+    from dicomnode.store.identity import IdentityBook
+
+    refuse_others(settings)
+    return IdentityBook.open(settings.storage.directory / "identity.db", create=False)
 
 
 def say_json(document: object) -> None:

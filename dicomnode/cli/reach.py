@@ -172,7 +172,7 @@ def _gives(settings: Settings, peer: Peer, title: str, silence: float) -> Iterat
         text = f"does not know where {title} is; enter {here} as a destination on {peer.name}"
         yield Finding("wrong", f"{peer.name} C-MOVE", text)
     else:
-        text = f"takes C-MOVE from {title}; it has to know {here}, which only a retrieval shows"
+        text = f"takes C-MOVE from {title}; dicomnode check --source {peer.name} shows whether it knows {here}"
         yield Finding("ok", f"{peer.name} C-MOVE", text)
 
 

@@ -9,8 +9,7 @@ import click
 
 from dicomnode import running
 from dicomnode.cli import lists
-from dicomnode.cli.jobs import open_book
-from dicomnode.cli.options import configured, open_journal
+from dicomnode.cli.options import configured, open_book, open_journal
 from dicomnode.cli.retrieve import enter
 from dicomnode.config import Settings
 from dicomnode.deidentify.descriptors import NOTHING, Cleaner

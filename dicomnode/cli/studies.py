@@ -20,6 +20,7 @@ from dicomnode.cli.options import (
     config_option,
     configured,
     counted,
+    open_book,
     open_journal,
     say_json,
     table,
@@ -33,7 +34,6 @@ from dicomnode.keys import ProjectKeys, load_key
 from dicomnode.model import Delivery, DeliveryState, Study, StudyState
 from dicomnode.observe import log
 from dicomnode.outbox import Outbox
-from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.studies import DECISIONS, Fact
 
@@ -190,7 +190,7 @@ def report(settings: Settings, id_: str, project: str | None) -> int:
     with closing(open_journal(settings)) as journal:
         study = _named(settings, journal, id_, project)
         may_go = journal.may_go(study.project, study.study_key)
-    with closing(IdentityBook.open(settings.storage.directory / "identity.db", create=False)) as book:
+    with closing(open_book(settings)) as book:
         told = book.judged(study.project, study.study_key)
     if not told:
         raise PermanentError(

@@ -89,6 +89,20 @@ def newest(journal: Path) -> float:
         engine.dispose()
 
 
+def survey(journal: Path) -> dict[str, tuple[int, float]]:
+    """By state how many studies there are, and when the first of them began; empty where the journal cannot say."""
+    engine = _reading(journal)
+    statement = "SELECT state, count(*), min(first_at) FROM study GROUP BY state ORDER BY state"
+    try:
+        with engine.connect() as connection:
+            rows = map(tuple, connection.exec_driver_sql(statement))
+            return {str(state): (int(count), float(first)) for state, count, first in rows}
+    except DatabaseError:
+        return {}
+    finally:
+        engine.dispose()
+
+
 def _reading(path: Path) -> Engine:
     url = URL.create("sqlite+pysqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
     return create_engine(url, hide_parameters=True)

@@ -19,6 +19,7 @@ from pynetdicom.sop_class import Verification
 
 from dicomnode.cli import main
 from dicomnode.keys import create_key
+from dicomnode.model import StudyState
 from dicomnode.store.journal import Journal
 
 
@@ -258,6 +259,11 @@ def test_a_running_node_tells_who_called(
     (turned_away,) = [each["text"] for each in found if each["subject"] == "callers"]
     assert turned_away.startswith("STAGNG at 127.0.0.1 called DICOMNODE and was rejected at ")
     assert "calling AE title not recognised; correct peers.*.ae_title" in turned_away
+    assert made.command("check", "--running").stdout == (
+        "the node is running: 0 associations, 0 studies open, 0 waiting\n"
+    )
+    assert json.loads(made.command("check", "--running", "--json").stdout)["running"] is True
+    assert "control-refused" not in made.log.read_text()
     assert texts["journal"].endswith("sound")
     assert texts["identity book"].endswith("sound")
     assert made.command("check").returncode == 1
@@ -338,3 +344,34 @@ def test_a_destination_that_is_to_confirm_by_find_has_to_answer(
     assert code == 1
     assert found["research C-FIND"][0] == "wrong"
     assert "allow C-FIND (study root) from LUNG on research" in found["research C-FIND"][1]
+
+
+def test_what_waits_and_what_a_person_should_look_at(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    journal = Journal.open(tmp_path / "storage" / "journal.db")
+    for letter, state in zip("abcd", ("confirmed", "confirmed", "forwarding", "incomplete"), strict=True):
+        journal.study("lung", letter * 26, state=StudyState(state), at=1.7e9)
+    journal.close()
+    main(["check", "--config", str(file), "--json"])
+    told = [each for each in json.loads(capsys.readouterr().out) if each["subject"] == "studies"]
+    assert [(each["verdict"], each["text"]) for each in told] == [
+        ("ok", "2 confirmed, 1 forwarding since 2023-11-14 22:13:20Z"),
+        (
+            "warning",
+            "1 incomplete, the oldest since 2023-11-14 22:13:20Z; see dicomnode studies --state incomplete",
+        ),
+    ]
+
+
+def test_a_configuration_that_everybody_can_change(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    file.chmod(0o666)
+    code, found = findings(capsys, file)
+    assert code == 0
+    assert found["rights"] == ("warning", f"{file} can be changed by everybody; run chmod o-w {file}")
+    assert main(["check", "--config", str(file), "--running", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"running": False, "status": ""}

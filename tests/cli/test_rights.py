@@ -36,6 +36,34 @@ def test_the_wrong_user_is_told_to_be_another(
     )
 
 
+@pytest.mark.parametrize("words", [["studies"], ["jobs"], ["check", "--running"], ["retrieve", "--study", "1.2"]])
+def test_the_owner_of_the_storage_directory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    config, storage = tmp_path / "dicomnode.yaml", tmp_path / "storage"
+    config.write_text(CONFIGURATION)
+    storage.mkdir()
+    monkeypatch.setattr("dicomnode.cli.options.os.access", lambda path, _: Path(path) != storage)
+    assert main([*words, "--config", str(config)]) == 1
+    owner = storage.owner()
+    assert capsys.readouterr().err == (
+        f"dicomnode: this user may not use {storage}; run it as {owner}, who owns it (sudo -u {owner})\n"
+    )
+
+
+def test_a_check_by_another_user_says_so_among_its_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, storage = tmp_path / "dicomnode.yaml", tmp_path / "storage"
+    config.write_text(CONFIGURATION)
+    storage.mkdir()
+    monkeypatch.setattr("dicomnode.cli.options.os.access", lambda path, _: Path(path) != storage)
+    assert main(["check", "--config", str(config)]) == 1
+    told = capsys.readouterr()
+    assert [line.split()[:2] for line in told.out.splitlines()] == [["ok", "configuration"], ["wrong", "storage"]]
+    assert not told.err
+
+
 def test_a_directory_below_a_file_names_the_place_and_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotKeep) as caught:
