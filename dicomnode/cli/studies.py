@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +16,7 @@ from click.core import ParameterSource
 
 from dicomnode import config, control
 from dicomnode.cli import story
+from dicomnode.cli import whose as whose_studies
 from dicomnode.cli.options import (
     SHORT,
     as_json,
@@ -61,11 +64,25 @@ Row = tuple[Study, list[Delivery]]
 @config_option
 @PROJECT
 @click.option("--state", type=click.Choice([str(state) for state in StudyState]), help="Only studies in this state.")
-@click.option("--watch", is_flag=True, help="Show the list again and again until interrupted.")
+@click.option(
+    "--of",
+    "whose",
+    metavar="VALUE",
+    help="Only those of this patient, accession number or study: as at the source, or as at research.",
+)
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Only the newest N.")
+@click.option("--watch", is_flag=True, help="Show the list, or what of it fits, until interrupted.")
 @as_json
 @click.pass_context
 def studies(
-    ctx: click.Context, config_file: Path, project: str | None, state: str | None, watch: bool, as_json: bool
+    ctx: click.Context,
+    config_file: Path,
+    project: str | None,
+    state: str | None,
+    whose: str | None,
+    last: int | None,
+    watch: bool,
+    as_json: bool,
 ) -> int:
     """List the studies: state, counts, destinations, and why each counts as complete."""
     if ctx.invoked_subcommand is not None:
@@ -77,7 +94,11 @@ def studies(
     while True:
         with closing(open_journal(settings)) as journal:
             rows = _found(journal, project, state)
-        _tell(rows, as_json, clear=watch and not as_json)
+        if whose is not None:
+            with closing(open_book(settings)) as book:
+                mine = whose_studies.chosen(book, [study for study, _ in rows], whose)
+            rows = [row for row in rows if row[0] in mine]
+        _tell(rows[-last:] if last else rows, as_json, clear=watch and not as_json)
         if not watch:
             return 0
         time.sleep(WATCH_EVERY)
@@ -94,13 +115,20 @@ def _found(journal: Journal, project: str | None, state: str | None) -> list[Row
 def _tell(rows: list[Row], as_json: bool, *, clear: bool) -> None:
     if clear:
         click.clear()
-        click.echo(f"{when(time.time())}  {counted(len(rows), 'study').replace('studys', 'studies')}\n")
+        told, shown = f"{when(time.time())}  {len(rows)} {'study' if len(rows) == 1 else 'studies'}", _fitting(rows)
+        click.echo(f"{told}, the newest {len(shown)}\n" if len(shown) < len(rows) else f"{told}\n")
+        rows = shown
     if as_json:
         say_json([asdict(study) | {"deliveries": [asdict(each) for each in ways]} for study, ways in rows])
     elif rows:
         click.echo(table(HEAD, [_row(study, ways) for study, ways in rows], right={4, 5, 6}))
     else:
         click.echo("no studies")
+
+
+def _fitting(rows: list[Row]) -> list[Row]:
+    """The newest rows, as many as fit on the terminal below the heading."""
+    return rows[-max(1, shutil.get_terminal_size().lines - 4) :] if sys.stdout.isatty() else rows
 
 
 def _row(study: Study, deliveries: list[Delivery]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Row, select, text
+from sqlalchemy import ColumnElement, Connection, Executable, Row, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
@@ -129,9 +129,15 @@ class IdentityBook:
 
     def originals(self, cleaned: str) -> list[tuple[str, str, IdentityEntry]]:
         """Project, study key and entry for every original of a cleaned value."""
+        return self._entries(schema.entry.c.cleaned == cleaned)
+
+    def cleaned(self, original: str) -> list[tuple[str, str, IdentityEntry]]:
+        """The same for every cleaned value of an original; the whole book is read."""
+        return self._entries(schema.entry.c.original == original)
+
+    def _entries(self, named: ColumnElement[bool]) -> list[tuple[str, str, IdentityEntry]]:
         table = schema.entry.c
-        named = (table.cleaned == cleaned, table.attribute != JUDGED)
-        rows = self._all(select(schema.entry).where(*named).order_by(table.id))
+        rows = self._all(select(schema.entry).where(named, table.attribute != JUDGED).order_by(table.id))
         return [(row.project, row.study_key, IdentityEntry(row.attribute, row.original, row.cleaned)) for row in rows]
 
     def judged(self, project: str, study_key: str) -> list[str]:

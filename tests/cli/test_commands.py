@@ -18,12 +18,14 @@ from dicomnode.cli.options import table
 from dicomnode.model import (
     Delivery,
     DeliveryState,
+    IdentityEntry,
     Instance,
     Location,
     Reason,
     StudyState,
     Withheld,
 )
+from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 
 STUDY = "abcdefghijklmnopqrstuvwxyz"
@@ -205,6 +207,29 @@ def test_studies_can_be_chosen(site: Path, capsys: pytest.CaptureFixture[str]) -
     assert run(capsys, "studies", "--config", site, "--state", "failed")[1] == "no studies\n"
     assert run(capsys, "studies", "--config", site, "--project", "other")[1] == "no studies\n"
     assert STUDY[:10] in run(capsys, "studies", "--config", site, "--state", "forwarding", "--project", "lung")[1]
+
+
+@pytest.mark.usefixtures("journal")
+@pytest.mark.parametrize("value", ["PAT-1", "ACC-1", "1.2.3.4", "pseudonym1", "acc2345", "2.25.7", STUDY])
+def test_studies_are_found_by_what_a_person_has_in_hand(
+    site: Path, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    with closing(IdentityBook.open(site.parent / "storage" / "identity.db")) as book:
+        told = (("PatientID", "PAT-1", "pseudonym1"), ("AccessionNumber", "ACC-1", "acc2345"))
+        entries = [IdentityEntry(*each) for each in (*told, ("StudyInstanceUID", "1.2.3.4", "2.25.7"))]
+        book.put("lung", entries, STUDY)
+        book.put("lung", [IdentityEntry("PatientID", "PAT-2", "pseudonym2")], "z" * 26)
+    assert STUDY[:10] in run(capsys, "studies", "--config", site, "--of", value)[1]
+    code, out, err = run(capsys, "studies", "--config", site, "--of", "PAT-2")
+    assert (code, out, err.count("\n")) == (1, "", 1) and "PAT-2" not in err
+
+
+def test_the_newest_studies(site: Path, journal: Journal, capsys: pytest.CaptureFixture[str]) -> None:
+    for letter in "xyz":
+        journal.study("lung", letter * 26, state=StudyState.CONFIRMED, at=1.8e9 + ord(letter))
+    journal.flush().result(10)
+    rows = run(capsys, "studies", "--config", site, "--last", "2")[1].splitlines()[1:]
+    assert [row[:2] for row in rows] == ["yy", "zz"]
 
 
 @pytest.mark.usefixtures("journal")
