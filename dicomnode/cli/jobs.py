@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from dicomnode import config
-from dicomnode.cli.options import SHORT, as_json, config_option, configured, open_book, say_json, table, when
+from dicomnode.cli.options import SHORT, as_json, config_option, configured, each_of, open_book, say_json, table, when
 from dicomnode.cli.telling import progress
 from dicomnode.config import Settings
 from dicomnode.errors import PermanentError
@@ -102,7 +102,7 @@ def _control(do: str, text: str) -> None:
         from dicomnode import running
 
         requests: list[dict[str, object]] = [{"do": do, "retrieval": number} for number in numbers]
-        return max(running.retrieval(settings, request, _say) for request in requests)
+        return each_of(requests, "retrieval", lambda request: running.retrieval(settings, request, _say))
 
 
 _control("pause", "Fetch nothing more of a retrieval until it is resumed; what is under way is finished.")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from dicomnode.errors import PermanentError, StoreDamaged
+from dicomnode.errors import DicomnodeError, PermanentError, StoreDamaged
 
 if TYPE_CHECKING:  # commands on files need no database and no configuration: they start without
     from dicomnode.config import Settings
@@ -25,6 +25,7 @@ SHORT = 10  # characters of a key that tables show
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 config_option = click.option(
@@ -92,6 +93,20 @@ def open_book(settings: Settings) -> IdentityBook:
 
     refuse_others(settings)
     return IdentityBook.open(settings.storage.directory / "identity.db", create=False)
+
+
+def each_of(things: Sequence[T], what: str, work: Callable[[T], int]) -> int:
+    """Do `work` with each, also after one for which it fails; the worst exit code. Of several the number is told."""
+    code = 0
+    for number, thing in enumerate(things, start=1):
+        try:
+            code = max(code, work(thing))
+        except DicomnodeError as error:
+            if len(things) == 1:
+                raise
+            click.echo(f"dicomnode: {what} {number}: {error}", err=True)
+            code = max(code, 1)
+    return code
 
 
 def say_json(document: object) -> None:

@@ -37,5 +37,7 @@ def reidentify(settings: Settings, values: tuple[str, ...], run: Path | None, as
         for comment in comments if isinstance(comments, list) else []:
             click.echo(f"\t{comment}")
     if code:
-        click.echo("not all of them are known", err=True)
+        unknown = set(range(1, len(values) + 1)) - {each.get("number") for each in found}
+        which = f": number {', '.join(map(str, sorted(unknown)))} of those asked for" if unknown else ""
+        click.echo(f"not all of them are known{which}", err=True)
     return code

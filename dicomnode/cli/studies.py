@@ -23,6 +23,7 @@ from dicomnode.cli.options import (
     config_option,
     configured,
     counted,
+    each_of,
     open_book,
     open_journal,
     say_json,
@@ -241,7 +242,7 @@ def _decision(fact: Fact) -> click.Command:
             click.echo(f"{str(document.get('study'))[:SHORT]}: {document.get('state')}{why}")
 
         requests: list[dict[str, object]] = [{"do": str(fact), "id": id_, "project": project} for id_ in ids]
-        return max(running.study(settings, request, report) for request in requests)
+        return each_of(requests, "ID", lambda request: running.study(settings, request, report))
 
     return decide
 

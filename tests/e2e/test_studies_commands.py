@@ -75,6 +75,9 @@ def test_hold_and_let_go(node, storescp, free_port, write_files):
     assert len(research.instances()) == 3
     code, text = do(made, "hold", key)
     assert (code, text) == (1, "dicomnode: hold: the study is confirmed; nothing was changed\n")
+    code, text = do(made, "hold", "nosuch", key)
+    assert (code, text.count("\n")) == (1, 2)  # the first one keeps nobody from the second
+    assert "ID 1: no study begins so" in text and "ID 2: hold: the study is confirmed" in text
     assert "study-decided" in made.command("studies", "show", key).stdout
 
 
