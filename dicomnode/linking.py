@@ -114,7 +114,9 @@ class Linking:
         """Enter pseudonyms; with the last part they hold, and what waited for them goes on."""
         project = str(request["project"])
         if project not in self._ways:
-            raise ConfigError("which project?", f"name one with --project: {', '.join(sorted(self._ways))}")
+            raise ConfigError(
+                "the configuration has no such project", f"name one with --project: {', '.join(sorted(self._ways))}"
+            )
         pairs = [Pair(*each) for each in request["pairs"]]
         if request.get("strict"):
             wrong = await asyncio.to_thread(self._book.mappings.conflicts, project, pairs)

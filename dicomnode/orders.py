@@ -91,7 +91,8 @@ class Orders:
             return next(iter(self._ways.values()))
         way = self._ways.get(str(name))
         if way is None:
-            raise ConfigError("which project?", f"name one with --project: {', '.join(sorted(self._ways))}")
+            what = "the configuration has several projects" if name is None else "the configuration has no such project"
+            raise ConfigError(what, f"name one with --project: {', '.join(sorted(self._ways))}")
         return way
 
     async def _control(self, do: str, request: Mapping[str, Any], report: Reporter) -> int:

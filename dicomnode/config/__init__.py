@@ -107,7 +107,7 @@ def load(path: Path) -> Settings:
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file", "name the configuration with --config FILE") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})", "name a file that this user may read") from None
     return parse(content, path)
 
 

@@ -57,7 +57,7 @@ def read(name: str, content: bytes) -> Document:
         root = yaml.compose(text, yaml.SafeLoader)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{name}:{line}: the file is not UTF-8 text") from None
+        raise ConfigError(f"{name}:{line}: the file is not UTF-8 text", "save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         raise _invalid(name, error) from None
     except yaml.reader.ReaderError as error:
@@ -77,6 +77,9 @@ def _invalid(name: str, error: yaml.MarkedYAMLError) -> ConfigError:
     problem = error.problem or error.context or "unreadable"
     if problem.startswith("but") and error.context:
         problem = f"{error.context}, {problem}"
+    began = error.context_mark
+    if began and mark and began.line != mark.line and "flow" in (error.context or ""):
+        problem = f"{problem}, in what begins in line {began.line + 1}"
     hint = "indent with spaces, not tabs" if "'\\t'" in problem else "check indentation, quotes and brackets"
     hint = "remove the lines ---" if "another document" in problem else hint
     return ConfigError(f"{name}:{mark.line + 1 if mark else 1}: not valid YAML: {' '.join(problem.split())}", hint)

@@ -16,6 +16,7 @@ DECIMAL = {"KB": "KiB", "MB": "MiB", "GB": "GiB", "TB": "TiB", "K": "KiB", "M": 
 LONGEST_WAIT = 366 * 86400.0
 MOST = 1 << 50
 
+_almost_duration = re.compile(r"(\d{1,9})\s*(|s|sec|secs|seconds?|m|min|mins|minutes?|h|hours?|d|days?)")
 _duration = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
 _size = re.compile(r"(\d{1,9})\s?([KMGT]i?B?|B)", re.IGNORECASE)
 _host = re.compile(
@@ -69,7 +70,8 @@ def seconds(value: object) -> float:
     found = _duration.fullmatch(_text(value))
     if found:
         return _wait(float(found[1]) * SECONDS[found[2]], value)
-    hint = f"; did you mean {value}s?" if re.fullmatch(r"\d+", str(value)) else ""
+    near = _almost_duration.fullmatch(str(value))
+    hint = f"; did you mean {near[1]}{near[2][:1] or 's'}?" if near else ""
     raise ValueError(f"must be a duration such as 60s, 5m, 2h or 1d, not {shown(value)}{hint}")
 
 

@@ -123,6 +123,7 @@ def _site(settings: Settings | None) -> tuple[frozenset[str], frozenset[str], fr
     for peer in settings.peers.values():
         words |= {peer.ae_title, peer.host, *peer.addresses}
     words |= {settings.called(project) for project in settings.projects}
+    words |= {str(port) for port in (settings.node.port, *(peer.port for peer in settings.peers.values()))}
     words |= {settings.mqtt.host} if settings.mqtt.host else set()
     places = {settings.storage.directory, settings.file}
     for name, project in settings.projects.items():

@@ -79,7 +79,7 @@ def _judged(token: str, names: frozenset[str]) -> str:
     host, colon, port = core.rpartition(":")
     if colon and host in names and re.fullmatch(r"\d{1,5}", port):
         return token
-    parts = re.split(r"[-_./=:@]", core)
+    parts = re.split(r"[-_./=:@]", core.removeprefix("--"))  # an option of a command that a hint names
     known = vocabulary()
     if core in known or all(part in known or part in names for part in parts):
         return token

@@ -104,8 +104,9 @@ class Overview:
 
     def __init__(self, folder: RunFolder, show: Callable[[str], None]) -> None:
         self._show = show
+        self._path = folder.path / OVERVIEW
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(folder.path / OVERVIEW, flags, 0o600), "a", encoding="utf-8")
+        self._file = os.fdopen(os.open(self._path, flags, 0o600), "a", encoding="utf-8")
 
     def write(self, text: str) -> int:
         """Add text."""
@@ -114,8 +115,9 @@ class Overview:
         return count
 
     def say(self, line: str) -> None:
-        """Add a line, and show it."""
-        self.write(f"{line}\n")
+        """Add a line, and show it; a hook may have left its own without an end."""
+        there = self._path.read_bytes()
+        self.write(f"\n{line}\n" if there and not there.endswith(b"\n") else f"{line}\n")
         self._show(line)
 
     def flush(self) -> None:

@@ -118,6 +118,7 @@ def test_it_is_a_module_too() -> None:
     ("words", "message"),
     [
         (["foward"], "dicomnode: No such command 'foward'; see dicomnode --help"),
+        (["chek"], "dicomnode: No such command 'chek'. Did you mean 'check'?; see dicomnode --help"),
         (["rules", "diff", "gone.dcm"], "dicomnode: Invalid value for 'FILE': File 'gone.dcm' does not exist; see"),
         (["studies", "--jsn"], "dicomnode: No such option '--jsn'"),
         (["retrieve", "--config", "CONFIG"], "dicomnode: nothing is asked for: --study"),

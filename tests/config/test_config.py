@@ -97,6 +97,19 @@ def test_settings_are_frozen() -> None:
         settings.peers["more"] = settings.peers["staging"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [("60", "60s"), ("60 s", "60s"), ("5min", "5m"), ("2 hours", "2h"), ("10 days", "10d")]
+)
+def test_a_duration_that_is_almost_right_is_shown_as_it_should_be(given: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean {meant}"):
+        replaced("quiet: 60s", f"quiet: {given}")
+
+
+def test_a_bracket_that_is_not_closed_is_told_with_the_line_of_its_beginning() -> None:
+    with pytest.raises(ConfigError, match=r"c.yaml:3: not valid YAML: .*, in what begins in line 2; check"):
+        replaced("port: 11112}", "port: 11112")
+
+
 def test_a_missing_file_says_how_to_name_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none\.yaml: no such file; name the configuration with --config FILE"):
         config.load(tmp_path / "none.yaml")

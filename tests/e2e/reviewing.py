@@ -43,7 +43,8 @@ class Site:
         """`dicomnode run` in the node's folder, with more packages in the folder `path`."""
         line = [sys.executable, "-m", "dicomnode", "run", *arguments, "--config", self.node.config]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        environment = {**os.environ, "PYTHONPATH": str(path)} if path else None
+        search = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {**os.environ, "PYTHONPATH": search} if path else None
         options["env"] = environment
         return subprocess.run(line, cwd=self.node.folder, text=True, timeout=240, check=False, **options)
 

@@ -97,7 +97,7 @@ def test_each_project_fetches_its_own_copy(site) -> None:
     staging.upload(SENT)
     uid = synthetic.uid(1)
     asked = node.command("retrieve", "--study", uid)
-    assert (asked.returncode, "which project?" in asked.stdout) == (2, True)
+    assert (asked.returncode, "the configuration has several projects; name one with" in asked.stdout) == (2, True)
     for project, here, there in (("default", lung, 0), ("heart", heart, 5)):
         result = node.command("retrieve", "--project", project, "--study", uid)
         assert result.returncode == 0, result.stdout

@@ -22,7 +22,7 @@ def custom_hook(run_dir, overview, practice):
         calls.write(json.dumps([run_dir, files, len(sent), practice]) + chr(10))
     if (HERE / "fails").exists():
         raise ValueError("Zwetschgenbaum^Ottokar")
-    overview.write("2 files were hooked up" + chr(10))
+    overview.write("2 files were hooked up")
     return "post anon complete"
 """
 

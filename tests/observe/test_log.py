@@ -169,6 +169,12 @@ def test_our_own_sentences_pass_whole() -> None:
     assert only_known("must be a duration such as 60s, 5m, 2h or 1d, not '10'").endswith("60s, 5m, 2h or 1d, not '10'")
 
 
+def test_a_hint_keeps_its_ports_and_options() -> None:
+    hint = "enter DICOMNODE there with port 11112, then: dicomnode check --source staging"
+    line = Guard(SETTINGS)(None, "", {"event": "source-waits", "error": f"{hint}, not 11113 --Meier"})
+    assert line["error"] == f"{hint}, not (withheld) (withheld)"
+
+
 def test_a_doubt_names_its_tags(stream: io.StringIO) -> None:
     structlog.get_logger().warning("instance-withheld", error=Doubt(Reason.UNKNOWN_VR, "(0008,1110)[1].(0008,1155)"))
     assert lines(stream)[0]["error"] == "unknown-vr: (0008,1110)[1].(0008,1155)"
