@@ -19,6 +19,7 @@ MOST_PARTS = 1024  # IOV_MAX on Linux
 
 
 TROUBLE = "free space or repair the disk; a running node tries again by itself"
+ASKED = "free space or repair the disk, then look whether what was asked was done before asking again"
 RIGHTS = "give the directory to the user that runs dicomnode, or name another"
 WRONG_PLACE = dict.fromkeys((errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST), RIGHTS)
 

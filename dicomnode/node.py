@@ -48,11 +48,12 @@ from dicomnode.places import Places
 from dicomnode.projects import keys_of, way_of
 from dicomnode.quarantine import Quarantine
 from dicomnode.recovery import recover
-from dicomnode.reporting import unknown_command
+from dicomnode.reporting import Asked, unknown_command
 from dicomnode.retrieve import Report, Retriever
 from dicomnode.route import Route
 from dicomnode.source import Mover
 from dicomnode.space import Space
+from dicomnode.stalled import Stalled
 from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.store.lock import StorageLock
@@ -99,6 +100,7 @@ class Node:
         self._closing.callback(self._journal.close)
         self._keys: dict[str, ProjectKeys] = {}
         self._ways: dict[str, Way] = {}
+        self._stalled = Stalled(self._journal.trouble)
         self._keep(*self._make_ways(settings))
         outbox = Outbox(directory / "outbox", self._keys, spare=settings.storage.spare or 0)
         quarantine = Quarantine(directory / "quarantine", self._keys)
@@ -190,7 +192,7 @@ class Node:
         self._consent = Consent(settings, self._book.jobs, self._journal, self._completion, practice=self._practice)
         self._completion.kept_back = self._consent
         self._retriever = Retriever(self._open, self._completion, self._journal, self._mover, self._admission)
-        self.desk = Desk(self._ways, self._completion, self._journal, self._book.jobs)
+        desk = Desk(self._ways, self._completion, self._journal, self._book.jobs)
         self._intake = Intake(
             self._ways,
             self._admission,
@@ -209,8 +211,9 @@ class Node:
         self._outside = Outside(
             View(settings, self._journal, self._intake, self._server, self._open, self._completion.forwarders)
         )
-        self.custody = Custody(self._ways, self._intake, self._completion, settings.node.whole)
-        self.linking = Linking(self._ways, self._book, self._journal, self.custody, self._remake_ways)
+        custody = Custody(self._ways, self._intake, self._completion, settings.node.whole)
+        linking = Linking(self._ways, self._book, self._journal, custody, self._remake_ways)
+        self._asked |= {"study": desk, "quarantine": custody, "reidentify": linking, "mapping": linking}
 
     def _connect_jobs(self) -> None:
         settings, jobs = self.settings, self._book.jobs
@@ -228,7 +231,8 @@ class Node:
         )
         self._worker.only = 0 if self._alone else None
         self.orders = Orders(settings, self._ways, self._worker, self._route, jobs, self._journal, self._consent)
-        self.batch = Batch(jobs, self._journal, self._completion, self._storage.originals)
+        batch = Batch(jobs, self._journal, self._completion, self._storage.originals)
+        self._asked: dict[str, Asked] = {"run": batch, "retrieve": self.orders}
 
     def _destinations(self) -> list[str]:
         return sorted({name for way in self._ways.values() for name in way.destinations})
@@ -373,24 +377,25 @@ class Node:
                 self._admission.callers = callers
 
     async def command(self, request: dict[str, object], report: control.Reports | control.Own) -> int:
-        if request.get("command") == "quarantine":
-            return await self.custody.command(request, report)
-        if request.get("command") == "study":
-            return await self.desk.command(request, report)
+        """Carry out a command; its exit code. Raises DicomnodeError."""
+        work = self._command(request, report)
+        return await (work if request.get("do") == "follow" else self._stalled.watched(work))
+
+    async def _command(self, request: dict[str, object], report: control.Reports | control.Own) -> int:
+        room = self._asked.get(str(request.get("command")))
+        if room is not None:
+            return await room.command(request, report)
         if request.get("command") == "status":
             called, away = self._admission.last_call, self._admission.turned_away
             report({"status": self._outside.status(), "called": dict(called), "turned_away": list(away)})
             return 0
-        if request.get("command") in ("reidentify", "mapping"):
-            return await self.linking.command(request, report)
-        if request.get("command") == "run":
-            return await self.batch.command(request, report)
-        if request.get("command") == "retrieve":
-            return await self.orders.command(request, report)
         raise unknown_command()
 
     async def aside(self, request: dict[str, object], report: Report) -> int:
         """Carry out a command of this process's own user; what follows from it is in the journal."""
-        code = await self.command(request, control.Own(report))
+        return await self._stalled.watched(self._aside(request, control.Own(report)))
+
+    async def _aside(self, request: dict[str, object], report: control.Own) -> int:
+        code = await self._command(request, report)
         await self._completion.settle()
         return code

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from dicomnode.errors import ConfigError
 
@@ -17,6 +18,13 @@ class Reporter(Protocol):
 
     async def drain(self) -> None:
         """Wait until the other side keeps up; raises ConnectionError when it has gone."""
+
+
+class Asked(Protocol):
+    """A room that carries out commands."""
+
+    async def command(self, request: Mapping[str, Any], report: Reporter) -> int:
+        """Carry out one; its exit code. Raises DicomnodeError."""
 
 
 def unknown_command() -> ConfigError:

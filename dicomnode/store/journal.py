@@ -68,6 +68,7 @@ class Journal(Telling, Gaps, Barred):
         self._lookup = Lookup(self._engine)
         self.known, self.learn = self._lookup.known, self._lookup.learn
         before = book.flush if book else None
+        self._book = book
         self._writer = Writer(self._engine, changes.apply, self._lookup.committed, "journal", before)
 
     @classmethod
@@ -92,6 +93,12 @@ class Journal(Telling, Gaps, Barred):
     def last_error(self) -> str:
         """Why rows cannot be written now; empty when they can."""
         return self._writer.last_error
+
+    def trouble(self) -> str:
+        """What cannot be written now, the identity book or this, and why; empty when both can."""
+        if self._book and self._book.last_error:
+            return f"the identity book cannot be written: {self._book.last_error}"
+        return f"the journal cannot be written: {self.last_error}" if self.last_error else ""
 
     def stored(self, instance: Instance, location: Location) -> Future[None]:
         """A clean instance is durable; its study is set up with the first one."""

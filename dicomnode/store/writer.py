@@ -6,12 +6,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError
 
+from dicomnode.disk import ASKED, TROUBLE
 from dicomnode.errors import CannotKeep
 from dicomnode.store.database import plain
 
@@ -22,6 +24,7 @@ log = structlog.get_logger()
 LINGER = 0.1  # seconds that a batch nobody hurries may gather
 FIRST_RETRY = 0.05
 MOST_RETRY = 2.0
+TOLD_AFTER = 5  # tries in vain, about a second: then the log says so, once
 PASSING = (OperationalError, InternalError, CannotKeep, OSError, MemoryError)  # what fails so may succeed as it is
 
 
@@ -113,7 +116,8 @@ class Writer:
         self._work.set()
         self._thread.join(seconds)
         if self._thread.is_alive() or self.backlog:
-            raise CannotKeep(f"{self.backlog} rows of the {self._name} could not be written: {self.last_error}")
+            rows = f"{self.backlog} rows of the {self._name}"
+            raise CannotKeep(f"{rows} could not be written: {self.last_error}", ASKED)
 
     def _run(self) -> None:
         while True:
@@ -148,13 +152,13 @@ class Writer:
         """
         wait, failures, tries_after_stop = FIRST_RETRY, 0, 3
         given = batch
-        while True:
+        for tries in count(1):
             try:
                 if self._before is not None:
                     self._before().result(MOST_RETRY)
                 refused = self._commit_each(batch) if failures > 1 else self._commit(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, the rows must not be lost
-                self.last_error = plain(error)
+                self._note(error, tries)
                 failures += not _passing(error)
                 batch = [
                     Put([(what, tuple(map(_storable, row))) for what, row in put.operations], put.future)
@@ -170,6 +174,14 @@ class Writer:
                     return None
                 threading.Event().wait(wait)
             wait = min(wait * 2, MOST_RETRY)
+        return None
+
+    def _note(self, error: Exception, tries: int) -> None:
+        """Only a wait for the writer that comes first ends with a TimeoutError."""
+        waits = "it waits for the identity book"
+        self.last_error = waits if isinstance(error, TimeoutError) else plain(error)
+        if tries == TOLD_AFTER:
+            log.error("storage-troubled", error=f"the {self._name} cannot be written: {self.last_error}; {TROUBLE}")
 
     def _commit(self, batch: Sequence[Put]) -> dict[int, Exception]:
         with self._engine.begin() as connection:

@@ -15,8 +15,9 @@ from chain import Way
 from machine import OUT_OF_RESOURCES, Machine, four
 from structlog.testing import capture_logs
 
-from dicomnode import intake
-from dicomnode.errors import StoreDamaged
+from dicomnode import intake, stalled
+from dicomnode.control import Own
+from dicomnode.errors import CannotKeep, StoreDamaged
 from dicomnode.store import database
 
 KEEP = "min_free: 1MiB, keep: segments"
@@ -80,6 +81,35 @@ async def test_a_locked_journal_delays_nothing_and_loses_nothing(machine, stores
     await node.until(lambda: len(research.data_sets()) == 20)  # the first ones may be confirmed before the others come
     await node.settled(1)
     assert research.data_sets() == Way(node, research).expect(sent)
+
+
+@pytest.mark.parametrize(("name", "told"), [("journal.db", "journal"), ("identity.db", "identity book")])
+async def test_a_command_does_not_wait_for_ever_for_a_database(machine, monkeypatch, name, told):
+    """It says why, and is carried out when that is over; the log says once what cannot be written."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(stalled, "LOOK_EVERY", 0.2)
+    node = await machine(quiet="60s")
+    assert await node.send(four(1)["clean"]) == [0] * 2
+    await asyncio.wrap_future(node.journal.flush())
+    jobs = node.node._book.jobs
+    asked = {"command": "study", "do": "hold", "id": node.journal.studies()[0].study_key}
+    if name == "identity.db":
+        lines = [["study", "1.2.3", "", "", ""]]
+        asked = {"command": "retrieve", "do": "enter", "project": "default", "lines": lines, "last": True}
+    locker = sqlite3.connect(node.storage / name, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    with capture_logs() as logged:
+
+        def said() -> list:
+            return [line for line in logged if f"the {told} cannot be written" in str(line.get("error"))]
+
+        with pytest.raises(CannotKeep, match=f"the {told} cannot be written: .* locked; free space or repair the disk"):
+            await node.node.command(asked, Own(lambda _: None))
+        await node.until(said)
+    locker.execute("ROLLBACK")
+    locker.close()
+    await node.until(jobs.retrievals if name == "identity.db" else lambda: node.states() == {"on-hold": 1})
+    assert len(said()) == 1
 
 
 @pytest.mark.parametrize("name", ["journal.db", "identity.db"])
