@@ -16,6 +16,11 @@ LEAST_FILES = 1000  # inodes; some file systems have no such limit and say 0 of 
 MARGIN = 16  # the mark is passed upwards when this part of it is free in addition
 
 
+def lacks_files(found: os.statvfs_result) -> bool:
+    """Whether the file system has not room for LEAST_FILES more files."""
+    return found.f_files > 0 and found.f_favail < LEAST_FILES
+
+
 class NoSpace(CannotKeep):
     """The file system of the storage directory has less free space than it must have."""
 
@@ -56,7 +61,7 @@ class Space:
 
     def _is_low(self, found: os.statvfs_result) -> bool:
         wanted = self._least + (self._least // MARGIN if self.low else 0)
-        return found.f_bavail * found.f_frsize < wanted or (found.f_files > 0 and found.f_favail < LEAST_FILES)
+        return found.f_bavail * found.f_frsize < wanted or lacks_files(found)
 
     def _judge(self, found: os.statvfs_result) -> None:
         self.free = found.f_bavail * found.f_frsize

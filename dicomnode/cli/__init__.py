@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import resource
 import sys
@@ -27,6 +28,9 @@ PIXELS = ("numpy", "PIL", "pylibjpeg", "libjpeg", "openjpeg", "rle")
 AIDS = ("requests", "rich")
 """What pydicom loads for downloads and structlog for tracebacks: 10 MB where they are installed."""
 UNUSED = {"serve": PIXELS + AIDS, "deidentify": PIXELS, "identifiers": PIXELS, "rules": PIXELS}
+RIGHTS = (errno.EACCES, errno.EPERM)
+TROUBLE = (*RIGHTS, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+"""What the system may refuse whatever the program does; it is no error of ours."""
 DONE, NO, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -82,15 +86,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DicomnodeError as error:
         _show_trace(error, debug)
         return _failed(str(error), WRONG_USE if isinstance(error, ConfigError | RulesError) else NO)
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in TROUBLE:
+            return _unexpected(error, debug)
         _show_trace(error, debug)
-        return _failed("this user may not read or write here; run it as the user that owns the storage directory", NO)
+        return _failed(_trouble(error, words), NO)
     except Exception as group:  # noqa: BLE001 - the last resort: its text may quote values, so only its type is told
-        cause = _first(group)
-        _show_trace(cause, debug)
-        last = traceback.extract_tb(cause.__traceback__)[-1]
-        where = f"{Path(last.filename).name}:{last.lineno}"
-        return _failed(f"unexpected {type(cause).__name__} at {where}; run it again with --debug and report it", NO)
+        return _unexpected(_first(group), debug)
+
+
+def _unexpected(cause: Exception, debug: bool) -> int:
+    _show_trace(cause, debug)
+    last = traceback.extract_tb(cause.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    return _failed(f"unexpected {type(cause).__name__} at {where}; run it again with --debug and report it", NO)
+
+
+def _trouble(error: OSError, words: Sequence[str]) -> str:
+    """What the system refused, and what to do. Of paths only what was typed is told: others may name somebody."""
+    why = os.strerror(error.errno or 0)
+    if _is_output(error):
+        return f"the output cannot be written: {why}; make room where it goes, or send it elsewhere"
+    typed = next((word for word in words if error.filename and _is_below(Path(str(error.filename)), word)), None)
+    where = (
+        f"{typed}, or something in it,"
+        if typed
+        else "a file of the storage directory, or one that the configuration names,"
+    )
+    remedy = "run it as the user who may use it" if error.errno in RIGHTS else "make room there, or repair the disk"
+    return f"{where} cannot be read or written: {why}; {remedy}"
+
+
+def _is_below(path: Path, word: str) -> bool:
+    return bool(word) and path.absolute().is_relative_to(Path(word).absolute())
+
+
+def _is_output(error: OSError) -> bool:
+    """Whether it is standard output that takes nothing; then nothing more is tried to be written there."""
+    if traceback.extract_tb(error.__traceback__)[-1].name != click.echo.__name__:
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _forbid_core_dumps() -> None:

@@ -26,6 +26,7 @@ from dicomnode.keys import load_key
 from dicomnode.observe import log, mqtt
 from dicomnode.quarantine import Quarantine
 from dicomnode.recipes import load
+from dicomnode.space import LEAST_FILES, lacks_files
 from dicomnode.store.database import examine, newest
 from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
 
@@ -106,12 +107,13 @@ def findings(file: Path) -> Iterator[Finding]:
         yield from _seal_keys(settings, name)
         yield from _hooks(settings, name)
     yield from _storage(settings.storage)
-    yield _port(settings)
+    yield from _ports(settings)
     yield from _databases(settings.storage.directory)
     journal = settings.storage.directory / "journal.db"
     if journal.exists():
         yield from health.studies(journal)
     yield from _clock(settings)
+    yield from _alike(settings)
     yield from reach.peers(settings, health.status(settings.storage.directory))
     if settings.mqtt.host:
         yield tried("MQTT", partial(_broker, settings))
@@ -167,16 +169,23 @@ def _storage(storage: StorageSettings) -> Iterator[Finding]:
     directory = storage.directory
     place = next(path for path in (directory, *directory.parents) if path.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        yield Finding("wrong", "storage", f"{place} cannot be written by this user; give it to the service's user")
+        if os.statvfs(place).f_flag & os.ST_RDONLY:
+            text = f"{place} is on a file system that is read-only; look at its disk, and mount it for writing"
+        else:
+            text = f"{place} cannot be written by this user; give it to the service's user"
+        yield Finding("wrong", "storage", text)
         return
     state = "can be written" if place == directory else f"will be created in {place}"
     yield Finding("ok", "storage", f"{directory} {state}")
     if place == directory and directory.stat().st_mode & 0o077:
         yield Finding("warning", "storage", f"{directory} is open to other users; run chmod 700 {directory}")
-    yield _room(shutil.disk_usage(place).free, storage.min_free)
+    yield _room(shutil.disk_usage(place).free, storage.min_free, lacks_files(os.statvfs(place)))
 
 
-def _room(free: int, least: int) -> Finding:
+def _room(free: int, least: int, no_files: bool) -> Finding:
+    if no_files:
+        text = f"the file system has room for fewer than {LEAST_FILES} files (inodes): instances are refused"
+        return Finding("wrong", "room", f"{text}; delete files that are not needed there")
     text = f"{free / (1 << 30):.1f} GiB free"
     if free < least:
         wanted = f"storage.min_free is {least / (1 << 30):.1f} GiB"
@@ -184,19 +193,41 @@ def _room(free: int, least: int) -> Finding:
     return Finding("ok", "room", text) if free >= SCARCE else Finding("warning", "room", f"only {text}; make room")
 
 
-def _port(settings: Settings) -> Finding:
-    address, port = settings.node.bind, settings.node.port
+def _ports(settings: Settings) -> Iterator[Finding]:
+    """The ports that a start takes, while none has taken them."""
     if health.runs(settings.storage.directory):
-        return Finding("ok", "port", "the node is running")
+        yield Finding("ok", "port", "the node is running")
+        return
+    node, metrics = settings.node, settings.metrics
+    yield _port("port", node.bind, node.port, "node.bind or node.port")
+    if node.tls.port is not None:
+        yield _port("TLS port", node.bind, node.tls.port, "node.bind or node.tls.port")
+    if metrics.port is not None:
+        yield _port("metrics port", metrics.bind, metrics.port, "metrics.bind or metrics.port")
+
+
+def _port(subject: str, address: str, port: int, keys: str) -> Finding:
     try:
         family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(place)
     except OSError as error:
-        text = f"cannot listen on {address} port {port}: {error.strerror}; change node.bind or node.port"
-        return Finding("wrong", "port", text)
-    return Finding("ok", "port", f"{address} port {port} is free")
+        text = f"cannot listen on {address} port {port}: {error.strerror}; stop what uses it, or change {keys}"
+        return Finding("wrong", subject, text)
+    return Finding("ok", subject, f"{address} port {port} is free")
+
+
+def _alike(settings: Settings) -> Iterator[Finding]:
+    """Peers that call under one AE title from one address cannot be told apart, unless by certificates of their own."""
+    seen: dict[tuple[str, str, object], str] = {}
+    for name, peer in settings.peers.items():
+        for place in [(peer.ae_title, address.lower(), peer.tls) for address in peer.addresses]:
+            first = seen.setdefault(place, name)
+            if first != name:
+                text = f"{peer.ae_title} from {place[1]} is peer {first} too, and counts as that one when it calls"
+                yield Finding("warning", f"caller {name}", f"{text}; give one of them another AE title or addresses")
+                break
 
 
 def _databases(directory: Path) -> Iterator[Finding]:

@@ -66,6 +66,8 @@ def examine(path: Path, head: str) -> str:
     try:
         with engine.connect() as connection:
             verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+            if verdict == "ok" and not _holds_tables(connection):
+                return f"{path} is empty; the next start makes its tables"
             revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except DatabaseError as error:
         raise _unusable(error, path.name, "restore it, or move it away") from None

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from dicomnode import disk
 from dicomnode.errors import CannotKeep, StorageLocked
 
 
@@ -18,7 +19,8 @@ class StorageLock:
             self._fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotKeep(
-                f"cannot open the lock of {directory}: {os.strerror(error.errno or 0)}", "check the directory's rights"
+                f"cannot open the lock of {directory}: {os.strerror(error.errno or 0)}",
+                disk.WRONG_PLACE.get(error.errno or 0, disk.TROUBLE),
             ) from None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -146,7 +148,66 @@ def test_rules_key_storage_and_port_each_have_their_line(
     assert "run chmod 600" in found["key of lung"][1]
     assert found["port"] == (
         "wrong",
-        f"cannot listen on 127.0.0.1 port {taken_port(file)}: Address already in use; change node.bind or node.port",
+        f"cannot listen on 127.0.0.1 port {taken_port(file)}: Address already in use; "
+        "stop what uses it, or change node.bind or node.port",
+    )
+
+
+def test_the_port_of_the_metrics_is_looked_at_too(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        file = written(tmp_path, peers[0].port, peers[1].port)
+        changed(file, "metrics", {"port": taken.getsockname()[1]})
+        code, found = findings(capsys, file)
+    assert code == 1
+    assert found["port"][0] == "ok"
+    assert found["metrics port"][0] == "wrong"
+    assert found["metrics port"][1].endswith("stop what uses it, or change metrics.bind or metrics.port")
+    assert findings(capsys, file)[1]["metrics port"][0] == "ok"
+
+
+def test_peers_that_cannot_be_told_apart_when_they_call(
+    tmp_path: Path, peers: tuple[Any, Any], free_port: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    other = {"ae_title": "STAGING", "host": "localhost", "port": free_port(), "addresses": ["127.0.0.1"]}
+    changed(file, "peers", {"twin": other})
+    _, found = findings(capsys, file)
+    assert found["caller twin"][0] == "warning"
+    assert "STAGING from 127.0.0.1 is peer staging too, and counts as that one when it calls" in found["caller twin"][1]
+    changed(file, "peers", {"twin": {**other, "addresses": ["127.0.0.2"]}})
+    assert "caller twin" not in findings(capsys, file)[1]
+
+
+def test_a_file_system_that_is_read_only_or_has_no_room_for_files(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    real = os.statvfs(tmp_path)
+    few = SimpleNamespace(
+        f_bavail=real.f_bavail, f_blocks=real.f_blocks, f_bfree=real.f_bfree, f_frsize=real.f_frsize,
+        f_files=10**6, f_favail=999, f_flag=os.ST_RDONLY,
+    )  # fmt: skip
+    monkeypatch.setattr(os, "statvfs", lambda _: few)
+    code, found = findings(capsys, file)
+    assert code == 1
+    assert found["room"][0] == "wrong"
+    assert "has room for fewer than 1000 files (inodes): instances are refused" in found["room"][1]
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path / "storage")
+    assert "is on a file system that is read-only; look at its disk" in findings(capsys, file)[1]["storage"][1]
+
+
+def test_a_database_that_was_begun_and_has_no_tables(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    (tmp_path / "storage" / "journal.db").touch(mode=0o600)
+    assert findings(capsys, file)[1]["journal"] == (
+        "ok",
+        f"{tmp_path / 'storage' / 'journal.db'} is empty; the next start makes its tables",
     )
 
 

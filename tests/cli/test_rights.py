@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,19 +24,51 @@ projects:
 """
 
 
-def test_the_wrong_user_is_told_to_be_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+NAMELESS = "a file of the storage directory, or one that the configuration names,"
+
+
+@pytest.mark.parametrize(
+    ("number", "place", "said"),
+    [
+        (
+            errno.EACCES,
+            "/somewhere/Quittenbaum",
+            f"{NAMELESS} cannot be read or written: Permission denied; run it",
+        ),
+        (errno.EACCES, "{config}", "{config}, or something in it, cannot be read or written: Permission denied; run"),
+        (errno.EACCES, "{folder}/Quittenbaum", "{folder}, or something in it, cannot be read or written: Permission"),
+        (errno.ENOSPC, None, f"{NAMELESS} cannot be read or written: No space left on device; make room there, or"),
+        (errno.EROFS, None, f"{NAMELESS} cannot be read or written: Read-only file system; make room there, or"),
+    ],
+)
+def test_what_the_system_refuses_names_what_was_typed_and_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number, place, said
 ) -> None:
     config = tmp_path / "dicomnode.yaml"
     config.write_text(CONFIGURATION)
+    places = {"config": config, "folder": tmp_path / "out"}
 
-    def refused(_: object) -> None:
-        raise PermissionError(13, "Permission denied", "/somewhere/Quittenbaum")
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), place and place.format(**places))
 
     monkeypatch.setattr("dicomnode.cli.studies.open_journal", refused)
-    assert main(["studies", "--config", str(config)]) == 1
-    assert capsys.readouterr().err == (
-        "dicomnode: this user may not read or write here; run it as the user that owns the storage directory\n"
+    arguments = ["studies", "export", "x", "--to", str(tmp_path / "out"), "--config", str(config)]
+    assert main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"dicomnode: {said.format(**places)}")
+    assert "Quittenbaum" not in line
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"]])
+def test_an_output_that_takes_nothing_is_said_in_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(
+            [sys.executable, "-m", "dicomnode", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert told.returncode == 1
+    assert told.stderr == (
+        "dicomnode: the output cannot be written: No space left on device; "
+        "make room where it goes, or send it elsewhere\n"
     )
 
 
