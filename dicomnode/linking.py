@@ -119,14 +119,7 @@ class Linking:
             )
         pairs = [Pair(*each) for each in request["pairs"]]
         if request.get("strict"):
-            wrong = await asyncio.to_thread(self._book.mappings.conflicts, project, pairs)
-            if wrong:
-                rows = ", ".join(str(number + 1) for number in wrong[:MOST_NAMED])
-                more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
-                raise PermanentError(
-                    f"rows {rows}{more}: the patient has another pseudonym, or the pseudonym another patient",
-                    "nothing was entered; correct the table",
-                )
+            await asyncio.to_thread(self._check, project, pairs, request["lines"])
         await asyncio.wrap_future(self._book.mappings.enter(project, pairs))
         keywords = request.get("keywords")
         if keywords:
@@ -139,6 +132,19 @@ class Linking:
             log.info("mapping-entered", project=project, count=await asyncio.to_thread(self._count, project))
             report({"event": "mapping-entered", "project": project, "released": released})
         return 0
+
+    def _check(self, project: str, pairs: list[Pair], lines: list[int]) -> None:
+        """Raises PermanentError for pairs that contradict what is known, or let out who somebody is (blocking)."""
+        table = self._book.mappings
+        for wrong, why in (
+            (table.conflicts(project, pairs), "the patient has another pseudonym, or the pseudonym another patient"),
+            (table.identifying(project, pairs), "the pseudonym holds a name or an ID that a patient has"),
+        ):
+            if wrong:
+                named = ", ".join(str(lines[number]) for number in wrong[:MOST_NAMED])
+                more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+                what = f"line{'s' if len(wrong) > 1 else ''} {named}{more} of the table: {why}"
+                raise PermanentError(what, "nothing was entered; correct the table")
 
     def _count(self, project: str) -> int:
         return self._book.mappings.count(project)

@@ -45,9 +45,10 @@ def import_(settings: Settings, file: Path, project: str) -> int:
         common: dict[str, object] = {"command": "mapping", "do": "enter", "project": project}
         if old_book:
             return _old_book(ask, common, file, said)
-        pairs = _pairs(lists.read(str(file)))
-        click.echo(f"{counted(len(pairs), 'patient')} in the table")
-        return ask({**common, "pairs": pairs, "strict": True, "last": True}, said.append)
+        table = _pairs(lists.read(str(file)))
+        click.echo(f"{counted(len(table), 'patient')} in the table")
+        pairs = {"pairs": list(table.values()), "lines": list(table)}
+        return ask({**common, **pairs, "strict": True, "last": True}, said.append)
 
     code = running.ask_node(settings, talk)
     for document in said:
@@ -69,17 +70,31 @@ def _old_book(ask: Ask, common: dict[str, object], file: Path, said: list[dict[s
     return ask({**common, "pairs": [], "last": True}, said.append)
 
 
-def _pairs(text: str) -> list[Pair]:
+def _pairs(text: str) -> dict[int, Pair]:
+    """The pairs of the table by their lines; of lines that say the same the first one."""
     rows = lists.table(text, COLUMNS)
     if rows is None or any("original" not in row or "pseudonym" not in row for _, row in rows):
         raise click.UsageError("the table needs a heading with the columns original and pseudonym")
-    pairs = []
+    pairs: dict[int, Pair] = {}
+    patients: dict[str, int] = {}
+    pseudonyms: dict[str, int] = {}
     for number, row in rows:
         original, pseudonym = row["original"], row["pseudonym"]
-        wrong = not original or not pseudonym or max(len(original), len(pseudonym)) > LONGEST
-        if wrong or not pseudonym.isprintable() or set(pseudonym) & set("\\^=*?"):
-            raise click.UsageError(f"line {number} of the table: both need 1 to 64 characters, without \\ ^ = * ?")
-        if original.lower() in pseudonym.lower():
-            raise click.UsageError(f"line {number} of the table: the pseudonym holds the original")
-        pairs.append(["PatientID", original, pseudonym, ""])
+        _check(original, pseudonym, number)
+        before, owner = patients.setdefault(original, number), pseudonyms.setdefault(pseudonym, number)
+        if before != owner:
+            other, why = (before, "the patient has another pseudonym")
+            if before == number:
+                other, why = (owner, "the pseudonym has another patient")
+            raise click.UsageError(f"lines {other} and {number} of the table: {why}")
+        if before == number:
+            pairs[number] = ["PatientID", original, pseudonym, ""]
     return pairs
+
+
+def _check(original: str, pseudonym: str, number: int) -> None:
+    wrong = not original or not pseudonym or max(len(original), len(pseudonym)) > LONGEST
+    if wrong or not pseudonym.isprintable() or set(pseudonym) & set("\\^=*?"):
+        raise click.UsageError(f"line {number} of the table: both need 1 to 64 characters, without \\ ^ = * ?")
+    if original.lower() in pseudonym.lower():
+        raise click.UsageError(f"line {number} of the table: the pseudonym holds the original")

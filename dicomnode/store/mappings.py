@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, Engine, Executable, Row, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicomnode.errors import CannotKeep
+from dicomnode.model import JUDGED
 from dicomnode.store import schema
 from dicomnode.store.database import plain
 from dicomnode.store.rows import Insert
@@ -20,6 +22,10 @@ from dicomnode.store.writer import Writer
 UID = "UID"  # stands for the Study, Series and SOP Instance UIDs, which are one kind
 MOST_HELD = 200_000  # pairs of a project that are held in memory
 CACHED = 65536
+SHORTEST, SHORTEST_NAME = 5, 3  # characters of what may identify within a pseudonym, as for the gate
+
+_word = re.compile(r"[^\W_]+")
+_person = re.compile(r"(Patient|Person|Physicians?|Operators)\w*Names?$")
 
 _mappings = Insert(
     "mapping",
@@ -75,6 +81,27 @@ class Mappings:
                 wrong.append(number)
         return wrong
 
+    def identifying(self, project: str, mappings: Sequence[Mapping]) -> list[int]:
+        """The numbers of those not entered yet whose pseudonym holds what identifies somebody, or that name as their
+        patient what is somebody's pseudonym: by these pairs, by all that were given, or by the book."""
+        table, entry = schema.mapping.c, schema.entry.c
+        given = self._read(select(table.project, table.attribute, table.original, table.cleaned))
+        there = {tuple(row) for row in given}
+        real, cleaned = Identifying(), {row.cleaned.casefold() for row in given}
+        values = select(entry.attribute, entry.original).where(
+            entry.attribute != JUDGED, entry.attribute.not_like("%UID")
+        )
+        for attribute, original in (*self._read(values.distinct()), *((row.attribute, row.original) for row in given)):
+            real.add(attribute, original)
+        for each in mappings:
+            real.add(each.attribute, each.original)
+        return [
+            number
+            for number, each in enumerate(mappings)
+            if (project, each.attribute, each.original, each.cleaned) not in there
+            and (real.is_in(each.cleaned) or each.original.casefold() in cleaned)
+        ]
+
     def _given(self, project: str) -> list[tuple[str, str, str]]:
         """Attribute, original and cleaned value of all that holds everywhere or was ever assigned to a patient."""
         table, entry = schema.mapping.c, schema.entry.c
@@ -87,6 +114,37 @@ class Mappings:
     def table(self, project: str) -> ProjectTable:
         """The pairs of a project, for the engine."""
         return ProjectTable(project, self._engine)
+
+
+class Identifying:
+    """Values that identify, and whether one of them stands in a text: case does not count, words are kept whole.
+
+    Patient IDs count when they are the whole text, from SHORTEST characters on anywhere, like other values; parts of
+    people's names from SHORTEST_NAME on.
+    """
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._values: set[str] = set()
+
+    def add(self, attribute: str, value: str) -> None:
+        """Enter the value of an attribute (its keyword)."""
+        if attribute == UID:
+            return
+        text = value.strip().casefold()
+        if attribute == "PatientID":
+            self._ids.add(text)
+        if len(text) >= SHORTEST:
+            self._values.add(text)
+        if _person.search(attribute):
+            self._values.update(part for part in _word.findall(text) if len(part) >= SHORTEST_NAME)
+
+    def is_in(self, text: str) -> bool:
+        """Whether the text is such a value, or words of it in a row are."""
+        folded = text.strip().casefold()
+        words = [found.span() for found in _word.finditer(folded)]
+        runs = (folded[first:end] for n, (first, _) in enumerate(words) for _, end in words[n:])
+        return folded in self._ids or any(run in self._values for run in (folded, *runs))
 
 
 class ProjectTable:

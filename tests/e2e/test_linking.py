@@ -81,8 +81,38 @@ def test_a_table_of_the_site_gives_the_pseudonyms(way, write_files, tmp_path):
     table.write_text("original,pseudonym\nPID-2,Subject-009\nPID-4,Subject-001\nPID-5,Subject-005\n")
     wrong = chain.node.command("mapping", "import", str(table), "--project", "default")
     assert wrong.returncode == 1
-    assert "rows 1, 2: the patient has another pseudonym" in wrong.stdout
+    assert "lines 2, 3 of the table: the patient has another pseudonym" in wrong.stdout
     assert _sql(chain.node, "select count(*) from mapping") == [(2,)]
+
+
+def test_a_pseudonym_that_is_somebodys_name_or_id_is_refused(way, write_files, tmp_path):
+    """Known to the book, or from another line of the table; nothing of the table is entered then."""
+    chain = way()
+    assert dcmtk.storescu(chain.port, write_files([_instance(1, "PID-70001")])).statuses == [0]
+    _at_research(chain, 1)
+    chain.node.wait_settled()
+    table = tmp_path / "table.csv"
+    for rows, lines in (
+        ("PID-2,PID-70001\nPID-3,Subject-003\n", "line 2"),
+        ("PID-3,Subject-003\nPID-2,X PID-70001\n", "line 3"),
+        ("PID-2,Zwetschgenbaum-2\n", "line 2"),
+        ("PID-2,ottokar\n", "line 2"),
+        ("PID-2,ACC-00001\n", "line 2"),
+        ("A7,B7\nPID-2,a7\n", "line 3"),
+    ):
+        table.write_text("original,pseudonym\n" + rows)
+        refused = chain.node.command("mapping", "import", str(table), "--project", "default")
+        assert refused.returncode == 1
+        assert f"{lines} of the table: the pseudonym holds a name or an ID that a patient has" in refused.stdout
+        assert "nothing was entered" in refused.stdout
+        assert not any(value in refused.stdout for value in ("PID-70001", "ottokar", "ACC"))
+    assert _sql(chain.node, "select count(*) from mapping") == [(0,)]
+    table.write_text("original,pseudonym\nPID-2,Subject-003\nA7,B7\nPID-2,Subject-003\n")
+    for _ in range(2):
+        assert chain.node.command("mapping", "import", str(table), "--project", "default").returncode == 0
+    table.write_text("original,pseudonym\nsubject-003,Subject-004\n")
+    refused = chain.node.command("mapping", "import", str(table), "--project", "default")
+    assert "line 2 of the table: the pseudonym holds a name" in refused.stdout
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -103,6 +133,9 @@ def test_unknown_patients_can_be_refused(way, write_files, large):
         ("original,pseudonym\nPID-1,\n", "line 2 of the table"),
         ("original,pseudonym\nPID-1,X-PID-1\n", "line 2 of the table: the pseudonym holds the original"),
         ("original,pseudonym\nPID-1,A^B\n", "line 2 of the table"),
+        ("original,pseudonym\nPID-1,A\n\nPID-1,B\n", "lines 2 and 4 of the table: the patient has another pseudonym"),
+        ("original,pseudonym\nP-1,A\nP-2,B\nP-2,A\n", "lines 3 and 4 of the table: the patient has another pseudonym"),
+        ("original,pseudonym\nPID-1,A\nPID-2,A\n", "lines 2 and 3 of the table: the pseudonym has another patient"),
     ],
 )
 def test_a_table_that_cannot_be_is_told_by_its_line(way, tmp_path, text, words):
