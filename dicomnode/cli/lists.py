@@ -19,6 +19,8 @@ from dicomnode.store.jobs import Line
 
 LONGEST = 64
 _uid = re.compile(r"[0-9]+(\.[0-9]+)*")
+MOST_NAMED = 10
+_BESIDE = ("accession", "patient", "day", "since", "until")
 _forbidden = set("*?\\")  # a C-FIND would match more than what is written
 _COLUMNS = {
     "study": ("study", "studyuid", "studyinstanceuid", "originalstudyuid", "uid"),
@@ -96,8 +98,10 @@ def lines(text: str) -> Iterator[Line]:
     rows = table(text)
     if rows is not None:
         _tell_unused(text)
+        _check_accessions(rows)
         for number, row in rows:
             yield _line(row, f"line {number} of the list")
+        _tell_not_compared(rows)
         return
     for number, line in enumerate(text.splitlines(), 1):
         for word in line.split("#")[0].split():
@@ -136,21 +140,44 @@ def _tell_unused(text: str) -> None:
         click.echo(f"not used: column {', '.join(unused)} of the list; {known}", err=True)
 
 
+def _check_accessions(rows: Sequence[tuple[int, dict[str, str]]]) -> None:
+    """Raises UsageError where one study has two accession numbers: one of the lines names another than was meant."""
+    seen: dict[str, tuple[str, int]] = {}
+    for number, row in rows:
+        study_uid, accession = row.get("study"), row.get("accession")
+        if study_uid and accession:
+            before, first = seen.setdefault(study_uid, (accession, number))
+            if before != accession:
+                which = f"lines {first} and {number} of the list"
+                raise click.UsageError(
+                    f"{which}: one study with two accession numbers; correct them, or leave them out"
+                )
+
+
+def _tell_not_compared(rows: Sequence[tuple[int, dict[str, str]]]) -> None:
+    """Say on which lines the study alone decides: nobody has compared it with what else stands there."""
+    found = [str(number) for number, row in rows if row.get("study") and any(row.get(name) for name in _BESIDE)]
+    if found:
+        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        which = f"line{'s' if len(found) > 1 else ''} {', '.join(found[:MOST_NAMED])}{more} of the list"
+        click.echo(f"{which}: the study is fetched by its UID; what stands beside it is not compared", err=True)
+
+
 def _column(name: str, columns: Mapping[str, tuple[str, ...]]) -> str:
     plain = re.sub(r"[^a-z]", "", name.lower())
     return next((ours for ours, theirs in columns.items() if plain in theirs), "")
 
 
 def _line(row: dict[str, str], which: str) -> Line:
-    """A row of a CSV: the study where one is named, else the accession number, else the patient."""
-    if row.get("study"):
-        return study(row["study"], which)
+    """A row of a CSV: the study where one is named, else the accession number, else the patient; all are read."""
     since, until = span(row["day"], which) if row.get("day") else ("", "")
     since = span(row["since"], which)[0] if row.get("since") else since
     until = span(row["until"], which)[1] if row.get("until") else until
-    patient = _value(row["patient"], which) if row.get("patient") else ""
-    if row.get("accession"):
-        return Line("accession", _value(row["accession"], which), patient, since, until)
+    accession, patient = (_value(row[name], which) if row.get(name) else "" for name in ("accession", "patient"))
+    if row.get("study"):
+        return study(row["study"], which)
+    if accession:
+        return Line("accession", accession, patient, since, until)
     if not patient:
         raise click.UsageError(f"{which} names no study, accession number or patient")
     return Line("patient", patient, "", since, until)

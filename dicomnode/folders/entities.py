@@ -142,7 +142,7 @@ def load(path: Path, entity: str = ENTITY, item: str = ITEM) -> Ids:
     """Read what `extract` wrote and somebody added to, as JSON or CSV; raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        found = _json(json.loads(text)) if text.lstrip().startswith("{") else _csv(text)
+        found = _json(json.loads(text, object_pairs_hook=_once)) if text.lstrip().startswith("{") else _csv(text)
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"{path} cannot be read", "name a JSON or CSV file with --ids") from None
     except (ValueError, TypeError, AttributeError):
@@ -164,10 +164,26 @@ def _json(told: dict[str, dict[str, object]]) -> dict[tuple[str, str], dict[str,
 
 def _csv(text: str) -> dict[tuple[str, str], dict[str, str]]:
     found: dict[tuple[str, str], dict[str, str]] = {}
+    lines: dict[tuple[str, str], int] = {}
     reader = csv.DictReader(io.StringIO(text))
     if "entity" not in (reader.fieldnames or ()):
         raise ValueError("no column entity")
     for row in reader:
         key = row.pop("entity"), row.pop("item", "") or ""
+        first = lines.setdefault(key, reader.line_num)
+        if first != reader.line_num:
+            what = f"lines {first} and {reader.line_num} of the file of identifiers are about the same entity and item"
+            raise ConfigError(what, "keep one of them")
         found[key] = {name: value for name, value in row.items() if value and OTHERS not in value}
     return found
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The members of an object of JSON; raises ConfigError where one stands twice, for Python would take the last."""
+    members: dict[str, int] = {}
+    for number, (name, _) in enumerate(pairs, 1):
+        before = members.setdefault(name, number)
+        if before != number:
+            what = f"the file of identifiers has a name twice in one object: members {before} and {number}"
+            raise ConfigError(what, "keep one of them")
+    return dict(pairs)

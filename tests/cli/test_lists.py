@@ -38,6 +38,10 @@ def test_a_list_says_what_to_fetch(text: str, expected: list[Line]) -> None:
         ("accession\nA*\n", "line 2 of the list must have 1 to 64 characters"),
         ("patient,comment\n,x\n", "line 2 of the list names no study"),
         ("patient,date\nP-1,31.1.2024\n", "line 2 of the list: write days as"),
+        ("study,date\n1.2.3,2004-13-45\n", "line 2 of the list: write days as"),
+        ("study,from\n1.2.3,20240131\n1.2.4,20240230\n", "line 3 of the list: write days as"),
+        ("study,accession\n1.2.3,A*\n", "line 2 of the list must have 1 to 64 characters"),
+        ("study,accession\n1.2.3,A\n1.2.4,A\n1.2.3,B\n", "lines 2 and 4 of the list: one study with two accession"),
         ("name,number\nA*,4711\n", "line 1 of the list: a CSV needs a heading with study, accession or patient"),
     ],
 )
@@ -45,6 +49,15 @@ def test_a_wrong_line_is_named_by_its_number_alone(text: str, words: str) -> Non
     with pytest.raises(click.UsageError, match=words) as caught:
         list(lines(text))
     assert "A*" not in caught.value.message
+
+
+def test_what_stands_beside_a_study_is_told_not_to_be_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    list(lines("study,accession,date\n1.2.3,A-1,\n1.2.4,,\n,A-2,20240131\n1.2.5,,20240131\n"))
+    assert capsys.readouterr().err == (
+        "lines 2, 5 of the list: the study is fetched by its UID; what stands beside it is not compared\n"
+    )
+    list(lines("study,accession\n" + "".join(f"1.2.{number},A-{number}\n" for number in range(20))))
+    assert "lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 10 more of the list" in capsys.readouterr().err
 
 
 def test_a_column_that_means_nothing_here_is_told(capsys: pytest.CaptureFixture[str]) -> None:

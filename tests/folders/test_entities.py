@@ -119,6 +119,23 @@ def test_values_are_given_back(tmp_path: Path, text: str) -> None:
     assert ids.of(content("B", "1.2")) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("entity,item,id\nA,,S1\nB,,S2\nA,,S3\n", "lines 2 and 4 of the file of identifiers are about the same entity"),
+        ("entity,id\nA,S1\nA,S1\n", "lines 2 and 3 of the file"),
+        ('{"A": {"id": "S1"}, "B": {"id": "S2"}, "A": {"id": "S3"}}', "a name twice in one object: members 1 and 3"),
+        ('{"A": {"id": "S1", "id": "S3"}}', "a name twice in one object: members 1 and 2"),
+    ],
+)
+def test_two_lines_for_one_patient_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    """Else the last one would win without a word."""
+    path = tmp_path / "ids"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load(path)
+
+
 @pytest.mark.parametrize("text", ["{", '{"A": 1}', "patient,id\nA,1\n", "[]"])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ids"
