@@ -98,13 +98,14 @@ def test_objects_are_replaced_only_when_asked_for(
 
 
 def test_several_processes_share_a_bucket(folder: Path, storage: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three instances are there twice. Where they meet both may count as written: moto looks, then puts."""
     for number, content in enumerate(numbered(small(), COUNT)):
         (folder / "in" / f"{number}.dcm").write_bytes(content)
     (folder / "out.key").write_text("00" * 32)
     (folder / "out.key").chmod(0o600)
     code, told = deidentify(folder, capsys, str(folder / "in"), "s3://images/clean", "--workers", "2")
     assert (code, told["cleaned"] + told["already_there"]) == (0, COUNT + 3)
-    assert len(storage.find("images/clean")) == told["cleaned"]
+    assert len(storage.find("images/clean")) == COUNT
 
 
 def test_a_key_must_be_named(folder: Path, storage: Any, capsys: pytest.CaptureFixture[str]) -> None:
