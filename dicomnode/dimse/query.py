@@ -236,7 +236,8 @@ def _find(session: Session, keys: Dataset, pick: Callable[[Dataset], T | None]) 
     """What `pick` makes of the matches of a C-FIND, without the Nones; the responses are taken to the last."""
     found: list[T] = []
     final: int | None = None
-    responses = session.responses(lambda: session.association.send_c_find(keys, FIND, msg_id=session.next_id()))
+    message_id = session.next_id()
+    responses = session.responses(lambda: session.association.send_c_find(keys, FIND, msg_id=message_id))
     for number, (status, identifier) in enumerate(responses, 1):
         session.heard()
         if "Status" not in status:
@@ -366,7 +367,8 @@ def _moved(status: Dataset) -> Moved:
 def echo(peer: Peer, calling: str, *, silence: float = SILENCE) -> None:
     """C-ECHO. Raises PeerUnreachable, PeerRejected or, when the peer answers no, PermanentError."""
     with Session(peer, calling, [VERIFICATION], silence) as session:
-        ((status, _),) = session.responses(lambda: [(session.association.send_c_echo(), None)])
+        message_id = session.next_id()
+        ((status, _),) = session.responses(lambda: [(session.association.send_c_echo(msg_id=message_id), None)])
         if "Status" not in status:
             raise session.lost()
         if status.Status:

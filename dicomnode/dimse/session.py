@@ -82,6 +82,7 @@ class Session:
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._watchdog, name="dicom-watchdog", daemon=True)
         self._message_id = 0
+        self._astray = False  # whether a response to another message came
         self._association: Association | None = None
 
     @property
@@ -135,7 +136,11 @@ class Session:
         ae.dimse_timeout = None
         contexts = [build_context(uid, [EXPLICIT_LITTLE, IMPLICIT_LITTLE]) for uid in self._abstract_syntaxes]
         where = self._where
-        handlers: list[evt.EventHandlerType] = [(evt.EVT_CONN_OPEN, self._opened), (evt.EVT_ESTABLISHED, self._opened)]
+        handlers: list[evt.EventHandlerType] = [
+            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_ESTABLISHED, self._opened),
+            (evt.EVT_DIMSE_RECV, self._received),
+        ]
         context = client_context(self.peer.tls) if self.peer.tls else None
         try:
             association = ae.associate(
@@ -169,6 +174,10 @@ class Session:
         if wrapper is not None and wrapper.socket is not None:
             self._socket = wrapper.socket
             self._socket.settimeout(self.silence)
+
+    def _received(self, event: evt.Event) -> None:
+        """Before whoever waits for a response gets it; pynetdicom takes any for the one that is awaited."""
+        self._astray |= event.message.command_set.get("MessageIDBeingRespondedTo") != self._message_id
 
     @property
     def is_open(self) -> bool:
@@ -210,10 +219,15 @@ class Session:
     def responses(self, ask: Callable[[], Iterable[Response]]) -> Iterator[Response]:
         """The responses to what `ask` sends; what pynetdicom stumbles over in them is the peer's fault."""
         try:
-            yield from ask()
+            for response in ask():
+                if self._astray:
+                    break
+                yield response
         except Exception as error:  # noqa: BLE001 - it raises whatever happens to come of what the peer sends
             what = f"{self.peer.name} broke the protocol ({type(error).__name__})"
             raise PeerLost(what, "look into its log") from None
+        if self._astray:
+            raise PeerLost(f"{self.peer.name} answered something else than was asked", "look into its log")
 
     def _watchdog(self) -> None:
         while not self._over.wait(_LOOK):

@@ -148,6 +148,28 @@ def without_user_information(accept: bytes) -> bytes:
     return accept[:2] + len(cut).to_bytes(4, "big") + cut
 
 
+def final(field: int, number: int) -> bytes:
+    """A final response without a match to C-FIND (0x0020) or C-MOVE (0x0021) of that Message ID."""
+    told: dict[int, int | bytes] = {
+        Element.COMMAND_FIELD: field | RESPONSE,
+        Element.MESSAGE_ID_RESPONDED_TO: number,
+        Element.DATA_SET_TYPE: NO_DATA_SET,
+        Element.STATUS: 0x0000,
+    }
+    return b"".join(*p_data(1, encode_command(told), None, 16384))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # pynetdicom's, when it is left
+def test_an_answer_to_another_message_is_none() -> None:
+    """A late one would pass for the answer that a source has no such study."""
+    last = "pdu", "end"
+    with Acceptor(["pdu", accepting(), "pdu", "pdu", final(0x0020, 1), *last]) as source:
+        assert query.find_study(peer(source.port), CALLING, STUDY, silence=5) is None
+    late = Acceptor(["pdu", accepting(), "pdu", "pdu", final(0x0020, 7), *last])
+    with late as source, pytest.raises(PeerUnreachable, match="answered something else"):
+        query.find_study(peer(source.port), CALLING, STUDY, silence=5)
+
+
 BREAKING: dict[str, tuple[list[Step], str]] = {
     "a second A-ASSOCIATE-AC": ([accepting(), "pdu", "pdu", accepting(), "end"], "ended the association"),
     "no PDU": ([accepting(), "pdu", "pdu", b"\x99\0\0\0\0\4abcd", "end"], "ended the association"),
