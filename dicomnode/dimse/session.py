@@ -116,7 +116,8 @@ class Session:
         try:
             if self.association.is_established:
                 self._last, self.silence = time.monotonic(), min(self.silence, CONNECT)
-                if in_order:
+                self.association.acse_timeout = self.silence
+                if in_order and self._state == "Sta6":  # else its thread dies of the request, and nobody answers it
                     self.association.release()
                 else:
                     self.association.abort()
@@ -240,7 +241,11 @@ class Session:
 
     def _has_ended(self) -> bool:
         """Whether the association is over for pynetdicom's state machine (PS3.8 Table 9-10)."""
-        return self._association is not None and self._association.dul.state_machine.current_state in _ENDED
+        return self._association is not None and self._state in _ENDED
+
+    @property
+    def _state(self) -> str:
+        return str(self.association.dul.state_machine.current_state)
 
     def _shut(self) -> None:
         if self._socket is not None:

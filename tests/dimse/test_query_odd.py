@@ -170,6 +170,17 @@ def test_an_answer_to_another_message_is_none() -> None:
         query.find_study(peer(source.port), CALLING, STUDY, silence=5)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_source_that_releases_with_its_answer_is_left_at_once() -> None:
+    """Asked for a release meanwhile, pynetdicom's thread died, and it waited for the answer as long as for a move."""
+    script: list[Step] = ["pdu", accepting(), "pdu", "pdu", final(0x0020, 1) + RELEASE_RQ, "end"]
+    for _ in range(5):
+        with Acceptor(script) as source:
+            began = time.monotonic()
+            assert query.find_study(peer(source.port), CALLING, STUDY, silence=600) is None
+            assert time.monotonic() - began < 30
+
+
 BREAKING: dict[str, tuple[list[Step], str]] = {
     "a second A-ASSOCIATE-AC": ([accepting(), "pdu", "pdu", accepting(), "end"], "ended the association"),
     "no PDU": ([accepting(), "pdu", "pdu", b"\x99\0\0\0\0\4abcd", "end"], "ended the association"),
