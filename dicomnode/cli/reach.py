@@ -114,14 +114,16 @@ def _takes(peer: Peer, subject: str, title: str, silence: float) -> Finding:
     patience = Patience(connect=silence, associate=silence, stall=silence, answer=silence, release=2)
     try:
         classes = asyncio.run(_accepted(peer, title, [(uid, EXPLICIT_LITTLE) for uid in CLASSES], patience))
+        others = [(uid, IMPLICIT_LITTLE) for uid in CLASSES if (uid, EXPLICIT_LITTLE) not in classes]  # transcoded then
+        classes += asyncio.run(_accepted(peer, title, others, patience))
         first = next((uid for uid, _ in classes), "")
         wanted = [(first, syntax) for syntax in SYNTAXES] if first else []
         syntaxes = asyncio.run(_accepted(peer, title, wanted, patience))
     except DicomnodeError as error:
         return Finding("wrong", subject, str(error))
     if not classes:
-        text = f"takes no instance from {title} in Explicit VR Little Endian; allow C-STORE from {title} on {peer.name}"
-        return Finding("wrong", subject, text)
+        text = f"takes no instance from {title} in Explicit or Implicit VR Little Endian"
+        return Finding("wrong", subject, f"{text}; allow C-STORE from {title} on {peer.name}")
     taken = {uid for uid, _ in classes}
     text = f"takes {len(taken)} of {len(CLASSES)} storage SOP classes; " + _names(syntax for _, syntax in syntaxes)
     lacking = [uid for uid in COMMON if uid not in taken]

@@ -282,6 +282,15 @@ def test_what_a_destination_lacks_is_named(
     assert "allow them on research" in text
 
 
+def test_a_destination_that_takes_implicit_vr_alone_takes_what_is_transcoded(
+    tmp_path: Path, peers: tuple[Any, Any], storescp: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, found = findings(capsys, written(tmp_path, peers[0].port, storescp("implicit", options=["+xi"]).port))
+    verdict, text = found["research C-STORE"]
+    assert verdict == "ok", text
+    assert text.endswith("; Implicit VR Little Endian")
+
+
 def test_a_destination_that_takes_nothing(
     tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
