@@ -18,6 +18,7 @@ from aiomqtt import MqttError
 
 from dicomnode import config, hooks
 from dicomnode.cli import health, reach
+from dicomnode.cli.certificates import certificates
 from dicomnode.cli.finding import Finding, tried
 from dicomnode.cli.options import as_json, config_option, counted, refuse_others, say_json, when
 from dicomnode.config import Settings, StorageSettings
@@ -113,6 +114,7 @@ def findings(file: Path) -> Iterator[Finding]:
     if journal.exists():
         yield from health.studies(journal)
     yield from _clock(settings)
+    yield from certificates(settings)
     yield from _alike(settings)
     yield from reach.peers(settings, health.status(settings.storage.directory))
     if settings.mqtt.host:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ssl
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,18 @@ def matches(tls: PeerTls, certificate: bytes) -> bool:
 def fingerprint(certificate: bytes) -> str:
     """The hex SHA-256 of a certificate (DER)."""
     return hashlib.sha256(certificate).hexdigest()
+
+
+def ends(certificate: Path) -> datetime:
+    """Until when the first certificate of a PEM file is valid. Raises ConfigError."""
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificates(certificate.read_bytes())[0].not_valid_after_utc
+    except FileNotFoundError:
+        raise ConfigError(f"the TLS file {certificate} does not exist", "name one that does") from None
+    except (OSError, ValueError):
+        raise ConfigError(f"the TLS certificate {certificate} cannot be read", "give PEM certificates") from None
 
 
 def names(certificate: bytes) -> frozenset[str]:

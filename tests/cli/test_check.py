@@ -8,11 +8,13 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from peers import dcmtk
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -262,6 +264,31 @@ def changed(file: Path, section: str, values: dict[str, Any]) -> Path:
     settings[section] = {**settings.get(section, {}), **values}
     file.write_text(yaml.safe_dump(settings))
     return file
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict", "said"),
+    [
+        (-1, "wrong", "it has expired; renew it, then systemctl reload dicomnode"),
+        (20, "warning", "; renew it, then systemctl reload dicomnode"),
+        (200, "ok", "own.pem, valid until "),
+        (None, "wrong", "own.pem with its key cannot be used; give a PEM certificate and its key without a password"),
+    ],
+)
+def test_the_certificate_that_callers_are_shown(tmp_path: Path, capsys: Any, days: int | None, verdict: str, said: str):
+    authority, own = trustme.CA(), tmp_path / "own.pem"
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    own.write_text("no certificate")
+    if days is not None:
+        dates = {"not_before": datetime(2020, 1, 1, tzinfo=UTC), "not_after": datetime.now(UTC) + timedelta(days)}
+        authority.issue_cert("node.example", **dates).private_key_and_cert_chain_pem.write_to_path(str(own))
+    file = written(tmp_path, 1, 1)
+    settings = yaml.safe_load(file.read_text())
+    settings["node"]["tls"] = {"port": 2762, "certificate": "own.pem", "ca": "ca.pem"}
+    file.write_text(yaml.safe_dump(settings))
+    _, found = findings(capsys, file)
+    assert found["TLS of node"][0] == verdict
+    assert said in found["TLS of node"][1]
 
 
 def test_what_a_destination_lacks_is_named(
