@@ -10,13 +10,14 @@ from dataclasses import replace
 
 import structlog
 
-from dicomnode.errors import DicomnodeError, safe_text
+from dicomnode.errors import DicomnodeError
 from dicomnode.forward import Forwarder
 from dicomnode.model import Delivery, DeliveryState, Event, Study, StudyState
 from dicomnode.outbox import Outbox
 from dicomnode.places import Turns
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Fact, Key, after
+from dicomnode.trouble import Trouble
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -44,6 +45,7 @@ class Following:
         self._outbox = outbox
         self._keep_segments = keep_segments
         self._turns = Turns()
+        self._trouble = Trouble("storage-troubled")
         self._tasks: set[asyncio.Task[None]] = set()
         self._delivered: dict[Key, float] = {}  # studies to delete, and when to try
         self.forwarders: dict[str, Forwarder] = {}
@@ -54,7 +56,7 @@ class Following:
         try:
             await work
         except (DicomnodeError, OSError) as error:
-            _tell_trouble(error)
+            self._trouble.tell(error)
         except Exception as error:  # noqa: BLE001 - whatever it is
             log.error("study-troubled", project=key[0], study=key[1], why=type(error).__name__)
 
@@ -198,12 +200,8 @@ class Following:
                 await work()
                 return
             except Exception as error:  # noqa: BLE001 - else the study would stay as it is until the next start
-                _tell_trouble(error)
+                self._trouble.tell(error)
                 await asyncio.sleep(TROUBLED)
-
-
-def _tell_trouble(error: Exception) -> None:
-    log.error("storage-troubled", error=safe_text(error))
 
 
 def event_of(study: Study, why: str = "") -> Event:

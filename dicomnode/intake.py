@@ -37,6 +37,7 @@ from dicomnode.store.identity import IdentityBook
 from dicomnode.store.journal import Journal
 from dicomnode.studies import Key, OpenStudies
 from dicomnode.tally import Arrivals
+from dicomnode.trouble import Trouble
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -103,6 +104,7 @@ class Intake:
         self._space = space
         self.quarantine = storage.quarantine
         self._turns = Turns()
+        self._trouble = Trouble("instance-refused-storage")
         self._carried: dict[int, Key] = {}
         self._bound: dict[int, Way] = {}
         self.leases = Leases(storage.outbox, self._bound)
@@ -348,8 +350,11 @@ class Intake:
     def refuse(self, received: Received, error: CannotKeep) -> int:
         """Nothing can be kept safe now: the sender keeps the instance and tries again."""
         self.arrivals.refused += 1
-        tell = log.debug if isinstance(error, NoSpace) else log.error  # that there is no space is said once
-        tell("instance-refused-storage", project=received.origin.project, peer=received.origin.peer, error=str(error))
+        place = {"project": received.origin.project, "peer": received.origin.peer}
+        if isinstance(error, NoSpace):  # that there is no space is said once, by itself
+            log.debug("instance-refused-storage", **place, error=str(error))
+        else:
+            self._trouble.tell(error, **place)
         return OUT_OF_RESOURCES
 
     def refuse_patient(self, received: Received) -> int:

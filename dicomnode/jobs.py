@@ -35,6 +35,7 @@ from dicomnode.retrieve import Report, Request, Retriever
 from dicomnode.route import NotServed, Route, WrongMachine
 from dicomnode.store.jobs import ENDED, FETCHED, MOVING, RESOLVED, WAITING, Job, Jobs, Line, Retrieval
 from dicomnode.studies import LONGEST, Key, OpenStudies, backoff
+from dicomnode.trouble import Trouble
 from dicomnode.ways import Way
 
 log = structlog.get_logger()
@@ -77,6 +78,7 @@ class Worker:
         """`modalities` is told of which studies only some instances are wanted, `originals` of which they are kept."""
         self._modalities = modalities
         self._originals = originals
+        self._trouble = Trouble("storage-troubled")
         self.settings = settings
         self.only: int | None = None
         self.stopped = False
@@ -140,7 +142,7 @@ class Worker:
                 mine = [each for each in active if each.source == name]
                 wait = min(wait, await self._start_at(name, mine))
         except CannotKeep as error:
-            log.error("storage-troubled", error=str(error))
+            self._trouble.tell(error)
             return FIRST
         except Exception as error:  # noqa: BLE001 - nothing about jobs ends the node
             log.error("job-troubled", why=type(error).__name__)

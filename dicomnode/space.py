@@ -33,7 +33,7 @@ class Space:
 
         Raises CannotKeep.
         """
-        self._directory = directory
+        self.directory = directory
         self._least = least
         self._make_room = make_room
         self.free = 0
@@ -52,10 +52,10 @@ class Space:
 
     def _measured(self) -> os.statvfs_result:
         try:
-            return os.statvfs(self._directory)
+            return os.statvfs(self.directory)
         except OSError as error:
             raise CannotKeep(
-                f"cannot measure the free space of {self._directory}: {os.strerror(error.errno or 0)}",
+                f"cannot measure the free space of {self.directory}: {os.strerror(error.errno or 0)}",
                 "look at its disk",
             ) from None
 

@@ -295,7 +295,7 @@ class OpenStudies:
     def arrived(self, key: Key, association: int | None, quiet: float, now: float) -> bool:
         """Note an arrival; True when it is the first since the study was opened, be it by a C-MOVE."""
         study = self._open.setdefault(key, _Open(now, quiet))
-        first, study.grown, study.last = not study.grown, True, now
+        first, study.grown, study.last, study.quiet = not study.grown, True, now, quiet
         if association is not None and association not in study.associations:
             study.associations.add(association)
             self._carries.setdefault(association, set()).add(key)

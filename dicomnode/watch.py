@@ -8,9 +8,13 @@ import time
 import structlog
 
 from dicomnode import memory
-from dicomnode.errors import safe_text
+from dicomnode.errors import StoreDamaged
 from dicomnode.space import Space
+from dicomnode.store import identity, journal
+from dicomnode.store.database import examine
 from dicomnode.store.journal import Journal
+from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
+from dicomnode.trouble import Trouble
 
 log = structlog.get_logger()
 
@@ -19,6 +23,8 @@ FIRST_TELLING = 60.0
 TELL_EVERY = 3600.0
 TOO_LONG = 3600.0  # seconds that a study may wait before a destination counts as behind
 
+DATABASES = (("journal", JOURNAL_HEAD, journal.HINT), ("identity", IDENTITY_HEAD, identity.HINT))
+
 
 class Watch:
     """Looks at the disk every second and at the waiting studies every hour."""
@@ -26,16 +32,34 @@ class Watch:
     def __init__(self, space: Space, journal: Journal) -> None:
         self._space = space
         self._journal = journal
+        self._trouble = Trouble("storage-troubled")
         self._tell_at = time.monotonic() + FIRST_TELLING
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; first through the databases, of which a start has read a few pages only."""
+        examined = asyncio.ensure_future(asyncio.to_thread(self.examine))
+        try:
+            await self._run()
+        finally:
+            examined.cancel()
+
+    def examine(self) -> None:
+        """Tell of databases that are damaged (blocking)."""
+        for name, head, hint in DATABASES:
+            try:
+                examine(self._space.directory / f"{name}.db", head, hint)
+            except StoreDamaged as error:
+                log.error("storage-damaged", kind=name, error=str(error))
+            except Exception as error:  # noqa: BLE001 - it cannot be looked through now
+                self._trouble.tell(error)
+
+    async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             try:
                 await self._look()
             except Exception as error:  # noqa: BLE001 - who only looks does not end the node
-                log.error("storage-troubled", error=safe_text(error))
+                self._trouble.tell(error)
 
     async def _look(self) -> None:
         await asyncio.to_thread(self._space.look)

@@ -29,11 +29,12 @@ from dicomnode.quarantine import Quarantine
 from dicomnode.recipes import load
 from dicomnode.space import LEAST_FILES, lacks_files
 from dicomnode.store.database import examine, newest
-from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
+from dicomnode.watch import DATABASES
 
 WRONG_USE = 2  # like every command whose configuration or rules cannot be used
 FILES = ("configuration", "rules of")
 EARLIEST = 1735689600.0  # 2025-01-01; before that, the clock was never set
+BOOKS = {"journal": "journal", "identity": "identity book"}
 SCARCE = 5 << 30  # bytes; below this the free space is worth a warning
 
 
@@ -233,12 +234,12 @@ def _alike(settings: Settings) -> Iterator[Finding]:
 
 
 def _databases(directory: Path) -> Iterator[Finding]:
-    for name, kind, head in (("journal", "journal", JOURNAL_HEAD), ("identity book", "identity", IDENTITY_HEAD)):
-        path = directory / f"{kind}.db"
+    for kind, head, hint in DATABASES:
+        name, path = BOOKS[kind], directory / f"{kind}.db"
         if not path.exists():
             yield Finding("ok", name, f"{path} is created at first start")
         else:
-            yield tried(name, partial(examine, path, head))
+            yield tried(name, partial(examine, path, head, hint))
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

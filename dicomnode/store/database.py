@@ -57,7 +57,7 @@ def open_database(path: Path, kind: str, head: str, hint: str, *, create: bool =
     return engine
 
 
-def examine(path: Path, head: str) -> str:
+def examine(path: Path, head: str, hint: str) -> str:
     """Look through a database without changing it, beside whoever has it open; what there is to say.
 
     Raises StoreDamaged, CannotKeep.
@@ -70,11 +70,11 @@ def examine(path: Path, head: str) -> str:
                 return f"{path} is empty; the next start makes its tables"
             revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
     except DatabaseError as error:
-        raise _unusable(error, path.name, "restore it, or move it away") from None
+        raise _unusable(error, path.name, hint) from None
     finally:
         engine.dispose()
     if verdict != "ok":
-        raise StoreDamaged(f"{path.name} is damaged", "restore it, or move it away and let the node write a new one")
+        raise StoreDamaged(f"{path.name} is damaged", f"stop the node, then {hint}")
     size = f"{path}, {path.stat().st_size / (1 << 20):.0f} MiB, sound"
     return size if revision == head else f"{size}; the next start brings it from revision {revision} to {head}"
 

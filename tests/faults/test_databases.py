@@ -138,6 +138,27 @@ async def test_a_damaged_database_is_a_clear_error_at_the_start(machine, storesc
     assert (told.returncode, told.stderr.strip()) == (1, f"dicomnode: {error.value}")
 
 
+@pytest.mark.parametrize(("name", "hint"), [("journal", "move it away"), ("identity", "restore it from the site's")])
+async def test_pages_that_a_start_does_not_read_are_looked_at_behind_it(machine, storescp, name, hint):
+    node, _, _ = await filled(machine, storescp, 1)
+    connection = sqlite3.connect(node.storage / f"{name}.db")
+    places = connection.execute("SELECT rootpage FROM sqlite_master WHERE type = 'index'").fetchall()
+    connection.close()
+    content = bytearray((node.storage / f"{name}.db").read_bytes())
+    (last,) = max(places)
+    content[(last - 1) * 4096 : last * 4096] = bytes(4096)
+    (node.storage / f"{name}.db").write_bytes(content)
+    with capture_logs() as lines:
+        await node.start()
+
+        def said() -> list[str]:
+            return [line["error"] for line in lines if line["event"] == "storage-damaged" and line["kind"] == name]
+
+        await node.until(said)
+    (error,) = said()
+    assert hint in error
+
+
 async def test_the_journal_is_made_again_from_segments_and_quarantine(machine, storescp):
     node, way, sent = await filled(machine, storescp)
     before = {table: rows(node.storage, "journal.db", table) for table in ("instance", "withheld", "segment")}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from dicomnode.errors import CannotKeep
 from dicomnode.model import Delivery, DeliveryState
 from dicomnode.space import NoSpace, Space
 from dicomnode.store.journal import Journal
+from dicomnode.trouble import TELL_EVERY, Trouble
 from dicomnode.watch import TOO_LONG, Watch
 
 MIB = 1 << 20
@@ -78,6 +81,30 @@ def test_a_file_system_without_inodes_is_full(tmp_path: Path, monkeypatch: pytes
 def test_a_directory_that_is_gone_is_trouble(tmp_path: Path) -> None:
     with pytest.raises(CannotKeep, match="No such file"):
         Space(tmp_path / "gone", MIB).look()
+
+
+def test_trouble_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    told = Trouble("storage-troubled")
+
+    def meet(what: str, number: int) -> None:
+        error = CannotKeep(what)
+        error.__cause__ = OSError(number, "")
+        told.tell(error, peer="pacs")
+
+    with structlog.testing.capture_logs() as lines:
+        for name in range(50):
+            meet(f"cannot create {name}", errno.EROFS)
+            told.tell(CannotKeep("the journal cannot be read"))
+        now[0] += TELL_EVERY / 2
+        meet("cannot create x", errno.ENOSPC)
+        meet("cannot create x", errno.EROFS)
+        now[0] += TELL_EVERY / 2
+        meet("cannot create y", errno.EROFS)
+    errors = [line["error"] for line in lines if line["log_level"] == "error"]
+    assert errors == ["cannot create 0", "the journal cannot be read", "cannot create x", "cannot create y"]
+    assert {line["peer"] for line in lines if "create" in line["error"]} == {"pacs"}
 
 
 def test_a_destination_that_is_behind_is_named(tmp_path: Path) -> None:
