@@ -6,17 +6,18 @@ and file meta, and where data set and pixel value lie. Trailer (48 bytes): magic
 record, BLAKE3 digest of header, description and sealed part. The Part 10 bytes are verified through the
 two digests in the description whenever they are read, so a record counts only when every byte of it is
 there. In the file both magic numbers are the segment's own (`marks`): the file may have been another
-segment's before, whose records are there no more.
+segment's before, whose records are there no more. Under those of former versions SHA-256 counts too.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from hashlib import sha256
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any
@@ -36,6 +37,8 @@ TRAILER_MAGIC = b"DCMNODE\x02"
 READ_BYTES = 1 << 20
 READ_WHOLE = 8 << 20
 LABEL = "outbox identity"
+Hash = Callable[..., Any]
+HASHES: tuple[Hash, ...] = (blake3, sha256)  # of former versions the second too
 
 _FIELDS = tuple(field.name for field in fields(Instance))
 _values = attrgetter(*_FIELDS)
@@ -175,11 +178,11 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     Raises StoreDamaged for a newer format, KeyFileError when a key is not the right one or
     missing, SealBroken, CannotKeep.
     """
-    header = _plain(disk.read(fd, HEADER.size, offset), 0, marks(segment)[0], HEADER_MAGIC)
+    header = disk.read(fd, HEADER.size, offset)
     if len(header) < HEADER.size:
         return None
     magic, version, _, description_length, sealed_length, _, data_length = HEADER.unpack(header)
-    if magic != HEADER_MAGIC:
+    if magic not in (marks(segment)[0], HEADER_MAGIC):
         return None
     if version != VERSION:
         raise StoreDamaged(f"segment {segment} has format {version}, this program knows {VERSION}", "use a newer one")
@@ -188,11 +191,11 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     if tail_at + tail_length > size:
         return None
     tail = disk.read(fd, tail_length, tail_at)
-    told = _told(header, tail, segment)
-    if told is None:
+    told, made = _told(header, tail, segment) or ({}, blake3)
+    if not told:
         return None
     shape = Shape(data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
-    if not _data_is_whole(fd, offset + HEADER.size, shape, told):
+    if not _data_is_whole(fd, offset + HEADER.size, shape, told, made):
         return None
     instance = Instance(**{name: told[name] for name in _FIELDS})
     description, sealed = tail[:description_length], tail[description_length : -TRAILER.size]
@@ -200,24 +203,23 @@ def read(fd: int, size: int, offset: int, segment: str, keys: ProjectKeys) -> Re
     return Recovered(instance, identity, locate(segment, offset, shape, tail_length))
 
 
-def _told(header: Buffer, tail: Buffer, segment: str) -> dict[str, Any] | None:
-    """The description; None when header and tail are not of one record, or not as they were written."""
+def _told(header: Buffer, tail: Buffer, segment: str) -> tuple[dict[str, Any], Hash] | None:
+    """The description and what made its digests; None when header and tail are not of one record as it was written."""
     if len(header) < HEADER.size or len(tail) < TRAILER.size:
         return None
     first, last = marks(segment)
+    old = header[: len(HEADER_MAGIC)] == HEADER_MAGIC
     header = _plain(header, 0, first, HEADER_MAGIC)
     tail = _plain(tail, len(tail) - TRAILER.size, last, TRAILER_MAGIC)
     magic, _, _, description_length, sealed_length, _, data_length = HEADER.unpack(header)
     if magic != HEADER_MAGIC or len(tail) != description_length + sealed_length + TRAILER.size:
         return None
-    view = memoryview(tail)
-    magic, length, digest = TRAILER.unpack(view[-TRAILER.size :])
+    magic, length, digest = TRAILER.unpack((view := memoryview(tail))[-TRAILER.size :])
     if (magic, length) != (TRAILER_MAGIC, HEADER.size + data_length + len(tail)):
         return None
-    if digest != blake3(b"".join((header, view[: -TRAILER.size]))).digest():
-        return None
-    told: dict[str, Any] = json.loads(bytes(view[:description_length]))
-    return told
+    signed = b"".join((header, view[: -TRAILER.size]))
+    made = next((each for each in (HASHES if old else HASHES[:1]) if each(signed).digest() == digest), None)
+    return made and (json.loads(bytes(view[:description_length])), made)
 
 
 def pieces(fd: int, location: Location, start: int = 0) -> Iterator[memoryview]:
@@ -248,14 +250,13 @@ def wholes(fd: int, locations: Sequence[Location]) -> list[memoryview | StoreDam
     """
     start, last = locations[0].offset, locations[-1]
     run = memoryview(disk.read(fd, last.offset + last.length - start, start))
-    return [_whole(each, run[each.offset - start :][: each.length]) for each in locations]
-
-
-def _whole(location: Location, record: memoryview) -> memoryview | StoreDamaged:
-    try:
-        return _checked(location, record)
-    except StoreDamaged as damaged:
-        return damaged
+    found: list[memoryview | StoreDamaged] = []
+    for each in locations:
+        try:
+            found.append(_checked(each, run[each.offset - start :][: each.length]))
+        except StoreDamaged as damaged:
+            found.append(damaged)
+    return found
 
 
 def _checked(location: Location, record: memoryview) -> memoryview:
@@ -271,11 +272,11 @@ def _checked(location: Location, record: memoryview) -> memoryview:
 
 def _expected(location: Location, header: Buffer, rest: Buffer) -> tuple[dict[str, Any], _Digests]:
     """What a record says of its Part 10 bytes, and digests to be filled with these."""
-    told = _told(header, rest, location.segment)
+    told, made = _told(header, rest, location.segment) or ({}, blake3)
     shape = told and Shape(location.data_length, told["data_set_offset"], told["pixel_offset"], told["pixel_length"])
-    if not told or not shape or not shape.fits():
+    if not shape or not shape.fits():
         raise _damaged(location)
-    return told, _Digests(shape)
+    return told, _Digests(shape, made)
 
 
 def _damaged(location: Location) -> StoreDamaged:
@@ -365,10 +366,10 @@ def _identity(
     return tuple(IdentityEntry(*line) for line in json.loads(plain.decode("utf-8", "surrogatepass")))
 
 
-def _data_is_whole(fd: int, at: int, shape: Shape, told: Mapping[str, str]) -> bool:
+def _data_is_whole(fd: int, at: int, shape: Shape, told: Mapping[str, str], made: Hash) -> bool:
     if not shape.fits():
         return False
-    digests, end = _Digests(shape), at + shape.length
+    digests, end = _Digests(shape, made), at + shape.length
     while at < end and (piece := disk.read(fd, min(READ_BYTES, end - at), at)):
         digests.update(memoryview(piece))
         at += len(piece)
@@ -378,9 +379,10 @@ def _data_is_whole(fd: int, at: int, shape: Shape, told: Mapping[str, str]) -> b
 class _Digests:
     """The digests of Part 10 bytes that come in order, run by run."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, made: Hash) -> None:
+        self._made = made
         self._left = [end - first for first, end in pairwise(shape.runs())]
-        self._hashes = [blake3() for _ in self._left]
+        self._hashes = [made() for _ in self._left]
         self._run = 0
 
     def update(self, view: memoryview) -> None:
@@ -394,4 +396,4 @@ class _Digests:
     def are(self, told: Mapping[str, str]) -> bool:
         """Whether these are the digests in a description."""
         front, *data = (each.digest() for each in self._hashes)
-        return (front.hex(), blake3(b"".join(data)).hexdigest()) == (told["front_digest"], told["data_digest"])
+        return (front.hex(), self._made(b"".join(data)).hexdigest()) == (told["front_digest"], told["data_digest"])

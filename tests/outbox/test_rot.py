@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
+import kept
 import pytest
 from kept import KEYS, clean
 
 from dicomnode import records
+from dicomnode.deidentify import digest
 from dicomnode.errors import StoreDamaged
 from dicomnode.model import Location
 from dicomnode.outbox import Outbox
@@ -28,6 +31,38 @@ def box(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 def two(box: Outbox) -> tuple[Path, Location, Location]:
     segment = box.lease("trial", "studya")
     return box.directory / segment.name, CASE.append_to(segment), clean(4).append_to(segment)
+
+
+def test_records_of_former_versions_are_read_by_their_own_digests(
+    box: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have the same magic numbers in all segments, and SHA-256; under the marks of today only BLAKE3 counts."""
+    with monkeypatch.context() as former:
+        for module in (records, kept, digest):
+            former.setattr(module, "blake3", hashlib.sha256, raising=False)
+        former.setattr(records, "marks", lambda _: (records.HEADER_MAGIC, records.TRAILER_MAGIC))
+        case = clean(3, pixels=5000)
+        segment = box.lease("trial", "studya")
+        place = case.append_to(segment)
+        former.undo()
+    assert b"".join(box.pieces(place)) == case.data
+    assert box.wholes([place]) == [case.data]
+    (found,) = Outbox(tmp_path, {"trial": KEYS}).recover({})
+    assert (found.instance, found.location) == (case.instance, place)
+    path = tmp_path / segment.name
+    content = bytearray(path.read_bytes())
+    first, last = records.marks(segment.name)
+    marked = content.copy()
+    marked[:8] = first
+    end = len(marked) - records.TRAILER.size
+    marked[end : end + 8] = last
+    path.write_bytes(marked)
+    with pytest.raises(StoreDamaged):
+        list(box.pieces(place))
+    content[place.data_offset + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreDamaged):
+        list(box.pieces(place))
 
 
 def test_any_changed_bit_is_seen(box: Outbox) -> None:
