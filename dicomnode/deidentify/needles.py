@@ -5,7 +5,7 @@
   punctuation. In private elements, where a PN is often no person, from 5.
 - Identifiers (IDs, accession numbers, addresses, institutions): the whole value and what stands before a ^, also
   without zeros in front, from 5 characters; without punctuation, from 6. UIDs: the whole value, from 5 characters.
-- Birth dates: in the usual written forms.
+- Birth dates: in the usual written forms, also of other calendars (`eras`).
 
 - Of an identifier with a label (`MRN:123456`, `PID 123456`) also what the label announces.
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
-from dicomnode.deidentify import values
+from dicomnode.deidentify import eras, values
 from dicomnode.deidentify.folding import folded, is_ideographic, spelt_out
 from dicomnode.deidentify.plan import Needle
 from dicomnode.model import Doubt
@@ -231,6 +231,9 @@ def _birth_date(year: str, month: str, day: str, found: Patterns) -> None:
     found.year = year.encode("ascii")
     if 1 <= int(month) <= 12:
         found.day = year, int(month), int(day)
+        numbers = int(year), int(month), int(day)
+        found.loose.update(form.encode("ascii") for form in eras.in_digits(*numbers))
+        found.text.update(map(folded, eras.written(*numbers)))
     found.loose.update(form.encode("ascii") for form in short_forms(year[2:], month, day))
     for one, other in ((month, day), (month.lstrip("0"), day.lstrip("0"))):
         for year_, month_, day_ in (("年", "月", "日"), ("년", "월", "일"), ("년 ", "월 ", "일")):

@@ -270,6 +270,35 @@ def test_months_in_seven_languages(month: int) -> None:
             assert not found(instance(b"Other^X", text, character_set=character_set, birth="19370121"))
 
 
+@pytest.mark.parametrize(
+    ("birth", "kept", "hit"),
+    [
+        ("19370214", "昭和12年2月14日生", True),
+        ("19370214", "昭和１２年０２月１４日", True),
+        ("19370214", "昭和12年2月15日", False),
+        ("19890107", "昭和64年1月7日", True),
+        ("19890108", "平成元年1月8日", True),
+        ("20190501", "令和1年05月01日", True),
+        ("19370214", "民國26年2月14日", True),
+        ("19370214", "DOB S12.2.14", True),
+        ("19370214", "S12/02/14", True),
+        ("19370214", "xs12.2.14", False),
+        ("19370214", "S12.2.14.1", False),
+        ("19370214", "14/02/2480", True),
+        ("19370214", "2480-02-14", True),
+        ("19370214", "14/02/2481", False),
+    ],
+)
+def test_birth_dates_of_other_calendars(birth: str, kept: str, hit: bool) -> None:
+    assert found(instance(b"Other^X", kept.encode(), character_set="ISO_IR 192", birth=birth)) == hit
+
+
+def test_a_birth_date_that_is_told_in_another_calendar_is_looked_for() -> None:
+    told = element(0x00100033, "LO", "1355/11/25")
+    assert found(doubt_of(data_set(told, element(SOFTWARE, "LO", "geb. 1355/11/25"))))
+    assert not found(doubt_of(data_set(told, element(SOFTWARE, "LO", "geb. 1355/11/26"))))
+
+
 def test_short_dates_are_looked_for_in_texts_only() -> None:
     """A time of day and a part of a UID may have the digits of the birth date."""
     time = element(0x00181201, "TM", "050150")
