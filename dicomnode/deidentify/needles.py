@@ -44,6 +44,7 @@ MONTHS = (
 )
 PREFIXED = re.compile(r"(ma?c|[dlo])([a-z]{3,})")
 """MacLeod, Dangelo, Lheureux, Obrien: what is also written as two words."""
+ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii")
 COMPONENTS = re.compile(r"[\\^]")
 MARKS = " .:;,#*=_/()[]{}<>+\"'-"
 LABEL_ENDS = re.compile(r"[:;,#*=|/()\[\]{}<>\s]+")
@@ -253,6 +254,8 @@ def date_forms(year: str, month: str, day: str) -> Iterable[str]:
         yield mark.join((day, month, century))
         yield mark.join((month, day, century))
     if 1 <= int(month) <= 12:
+        for mark in (".", ". ", " ", "-", "/"):
+            yield from (mark.join((one, ROMAN[int(month) - 1], year)) for one in (day, short_day))
         for name in {MONTHS[int(month) - 1], MONTHS[int(month) - 1][:3]}:
             yield from _named(year, name, {day, short_day})
             yield from _named(year, name, [short_day + _ordinal(int(day))])
