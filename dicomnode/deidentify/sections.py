@@ -12,7 +12,7 @@ import yaml
 from dicomnode.deidentify import attributes, suspicious
 from dicomnode.deidentify.acceptance import Acceptance, read_accept_if, read_aggregate, read_withhold_if
 from dicomnode.deidentify.descriptors import phrase
-from dicomnode.deidentify.exceptions import Exceptions, Line
+from dicomnode.deidentify.exceptions import FIXED_DATES, Exceptions, Line
 from dicomnode.deidentify.plan import Action, Shift
 from dicomnode.deidentify.protocol_series import ProtocolSeries
 from dicomnode.deidentify.protocol_series import read as read_protocol_series
@@ -192,7 +192,8 @@ def _tells_shift(alone: Exceptions, line: Line, options: frozenset[str]) -> str:
         return f"beside dates that stay it would tell by how much ({FULL})"
     if "modified" not in options or not (treat.action in TELLING or (own and treat.made is not None)):
         return ""
-    dates = [tag for tag in dictionary.keywords().values() if dictionary.vr_of(tag) in ("DA", "DT")]
+    every = (tag for tag in dictionary.keywords().values() if tag not in FIXED_DATES)
+    dates = [tag for tag in every if dictionary.vr_of(tag) in ("DA", "DT")]
     named = alone.tags(selector, dates)
     return f"beside moved dates it would tell by how much ({MODIFIED})" if named else ""
 

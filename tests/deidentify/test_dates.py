@@ -182,6 +182,8 @@ def test_a_day_that_stands_for_no_date_is_no_repeat_of_a_birth_date() -> None:
 def test_rules_cannot_move_what_everybody_knows(line: str) -> None:
     with pytest.raises(RulesError, match="the same for many patients"):
         plan_of(f"{BASIC}attributes: {{{line}}}\n")
+    kept = Deidentifier(plan_of(f"{MODIFIED}attributes: {{DateOfManufacture: keep}}\n"), KEYS)
+    assert moved(element(0x00181204, "DA", "20110405"), engine=kept).DateOfManufacture == "20110405"
     wide = Deidentifier(plan_of(f"{BASIC}attributes: {{VR:DA: shift, VR:DT: shift}}\n"), KEYS)
     found = moved(element(0x00181204, "DA", "20110405"), element(0x00080020, "DA", "20200301"), engine=wide)
     assert "DateOfManufacture" not in found and found.StudyDate != "20200301"
