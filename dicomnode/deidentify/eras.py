@@ -24,16 +24,20 @@ def written(year: int, month: int, day: int) -> Iterator[str]:
             yield f"{name}{number}年{one}月{other}日"
 
 
-def in_digits(year: int, month: int, day: int) -> Iterator[str]:
-    """The day in ASCII, lower case: s12.2.14, 14/2/2480. Years of Taiwan in digits alone are versions as well."""
-    pairs = {(str(month), str(day)), (f"{month:02}", f"{day:02}")}
-    for mark in "./-":
-        for one, other in pairs:
-            era = _era(year, month, day)
-            if era:
-                yield mark.join((f"{era[2]}{year - int(era[0][:4]) + 1}", one, other))
-            yield mark.join((other, one, str(year + BUDDHIST)))
-            yield mark.join((str(year + BUDDHIST), one, other))
+def in_digits(year: int, month: int, day: int) -> dict[str, set[str]]:
+    """The day in ASCII, lower case, by its year: s12.2.14, 14/2/2480.
+
+    Years of Taiwan in digits alone are versions as well.
+    """
+    pairs = [(str(month), str(day)), (f"{month:02}", f"{day:02}")]
+    of_buddha = str(year + BUDDHIST)
+    ways = [(mark, one, other) for mark in "./-" for one, other in pairs]
+    found = {of_buddha: {mark.join(way) for mark, m, d in ways for way in ((d, m, of_buddha), (of_buddha, m, d))}}
+    era = _era(year, month, day)
+    if era:
+        letter = f"{era[2]}{year - int(era[0][:4]) + 1}"
+        found[letter] = {mark.join((letter, one, other)) for mark, one, other in ways}
+    return found
 
 
 def _era(year: int, month: int, day: int) -> tuple[str, str, str] | None:

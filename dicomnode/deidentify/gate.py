@@ -224,6 +224,9 @@ class Gate:
             for form in patterns.loose:
                 if form in hay and any(is_alone(hay, at, form) for at in places(hay, form)):
                     self._hit(original, form)
+            for guard, forms in patterns.guarded.items():
+                if guard in hay and any(is_alone(hay, at, form) for form in forms for at in places(hay, form)):
+                    self._hit(original, guard)
             if patterns.day and names_day(hay.decode(encoding, "replace"), *patterns.day):
                 self._hit(original, patterns.year)
 

@@ -74,6 +74,8 @@ class Patterns:
     """Found in text from which punctuation was taken out."""
     loose: set[bytes] = field(default_factory=set)
     """Found in free text only: elsewhere such numbers are times or parts of UIDs."""
+    guarded: dict[bytes, set[bytes]] = field(default_factory=dict)
+    """Like loose, by what each of them holds."""
     day: tuple[str, int, int] | None = None
     """Year, month and day of a birth date, to be found with the month as a word."""
     text: set[str] = field(default_factory=set)
@@ -233,7 +235,11 @@ def _birth_date(year: str, month: str, day: str, found: Patterns) -> None:
     if 1 <= int(month) <= 12:
         found.day = year, int(month), int(day)
         numbers = int(year), int(month), int(day)
-        found.loose.update(form.encode("ascii") for form in eras.in_digits(*numbers))
+        found.guarded = {year.encode("ascii"): {form.encode("ascii") for form in _roman(*numbers)}}
+        found.guarded |= {
+            of_era.encode("ascii"): {form.encode("ascii") for form in forms}
+            for of_era, forms in eras.in_digits(*numbers).items()
+        }
         found.text.update(map(folded, eras.written(*numbers)))
     found.loose.update(form.encode("ascii") for form in short_forms(year[2:], month, day))
     for one, other in ((month, day), (month.lstrip("0"), day.lstrip("0"))):
@@ -254,11 +260,14 @@ def date_forms(year: str, month: str, day: str) -> Iterable[str]:
         yield mark.join((day, month, century))
         yield mark.join((month, day, century))
     if 1 <= int(month) <= 12:
-        for mark in (".", ". ", " ", "-", "/"):
-            yield from (mark.join((one, ROMAN[int(month) - 1], year)) for one in (day, short_day))
         for name in {MONTHS[int(month) - 1], MONTHS[int(month) - 1][:3]}:
             yield from _named(year, name, {day, short_day})
             yield from _named(year, name, [short_day + _ordinal(int(day))])
+
+
+def _roman(year: int, month: int, day: int) -> Iterator[str]:
+    for mark in (".", ". ", " ", "-", "/"):
+        yield from (mark.join((one, ROMAN[month - 1], str(year))) for one in (str(day), f"{day:02}"))
 
 
 def short_forms(year: str, month: str, day: str) -> Iterator[str]:
