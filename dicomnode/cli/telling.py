@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ class Telling:
         self._ended: dict[object, str] = {}
         self._states: Mapping[str, int] = {}
         self._why = ""
-        self._rewritable = sys.stdout.isatty()
+        self._rewritable = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._told_at = time.monotonic()
 
     def entered(self, number: object) -> None:
@@ -86,7 +87,7 @@ def progress(document: Mapping[str, object]) -> str:
     """How far a retrieval is, on one line: `document` is a store.jobs.Progress, as a mapping."""
     states = _states(document)
     total, waiting = _wanted(states), states.get("waiting", 0) + states.get("moving", 0)
-    text = f"{total - waiting} of {total} done, {document.get('here')} instances here"
+    text = f"{total - waiting} of {total} done, {counted(document.get('here'), 'instance')} here"
     text += "".join(f", {states[state]} {state}" for state in NOT_WHOLE if states.get(state)) + _left_out(states)
     rate, left = document.get("rate"), document.get("left")
     if isinstance(rate, float) and rate and waiting:

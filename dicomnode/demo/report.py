@@ -102,6 +102,7 @@ def places(node: NodeProcess, received: str) -> None:
     size = max(len(name) for name, _ in rows)
     for name, place in rows:
         say(f"  {name.ljust(size)}  {place}")
+    say(f"\n  All of it is in {node.config.parent}; delete that folder when you have looked.")
 
 
 def verdict(found: Findings, copies: int, seconds: float) -> None:

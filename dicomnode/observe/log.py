@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -65,7 +66,8 @@ class Lasting:
 def _renderer(console: bool, stream: TextIO) -> Processor:
     if not console:
         return structlog.processors.JSONRenderer()
-    return structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False, pad_event_to=24)
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return structlog.dev.ConsoleRenderer(colors=stream.isatty() and not plain, sort_keys=False, pad_event_to=24)
 
 
 def without_values(logger: object, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

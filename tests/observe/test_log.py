@@ -301,6 +301,22 @@ def test_a_segment_is_shown_by_its_name(segment: str, shown: bool) -> None:
     assert line["segment"] == (segment if shown else "(withheld)")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "coloured"), [("TERM", "xterm", True), ("TERM", "dumb", False), ("NO_COLOR", "1", False)]
+)
+def test_colours_are_for_terminals_that_want_them(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, name: str, value: str, coloured: bool
+) -> None:
+    for each, usual in (("NO_COLOR", ""), ("TERM", "xterm"), (name, value)):
+        monkeypatch.setenv(each, usual)
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    log.configure(config.parse(CONSOLE.encode(), Path("c.yaml")), shown)
+    structlog.get_logger().info("study-complete", project="lung")
+    assert ("\033[" in shown.getvalue()) is coloured
+    assert not stream.getvalue()
+
+
 def test_console_lines_are_for_people() -> None:
     program = (
         "import sys, pathlib, structlog\n"
