@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 from pydicom.uid import UID
 
+from dicomnode.cli import whose
 from dicomnode.cli.options import SHORT, as_json, configured, open_journal, say_json, table, when
 from dicomnode.config import Settings
 from dicomnode.errors import CannotKeep, PermanentError, SealBroken
@@ -42,15 +43,20 @@ def quarantine() -> None:
 @quarantine.command("list")
 @configured()
 @PROJECT
+@click.option("--study", "study", metavar="ID", help="Only those of this study: ID as in dicomnode studies show.")
 @click.option("--all", "everything", is_flag=True, help="Also those that were released or discarded.")
 @as_json
-def list_(settings: Settings, project: str | None, everything: bool, as_json: bool) -> int:
+def list_(settings: Settings, project: str | None, study: str | None, everything: bool, as_json: bool) -> int:
     """List the withheld instances with the reason and the place in the data set; no values."""
     with closing(open_journal(settings)) as journal:
         found: list[tuple[Withheld, Ended | None]] = []
         if everything:
             found += [(withheld, (fate, at)) for withheld, fate, at in journal.ended_list(project)]
         found += [(withheld, None) for withheld in journal.withheld_list(project=project)]
+        if study is not None:
+            mine = whose.named(settings, journal, study, project)
+            key = (mine.project, mine.study_key)
+            found = [each for each in found if (each[0].project, each[0].study_key) == key]
     if as_json:
         say_json([_document(*each) for each in found])
     elif found:

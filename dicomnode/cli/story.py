@@ -50,7 +50,9 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
     for delivery in told["deliveries"]:
         refused = f", {delivery['failed']} refused" if delivery["failed"] else ""
         error = f" ({delivery['error']})" if delivery["error"] else ""
-        yield f"to       {delivery['destination']}: {delivery['state']}, {delivery['sent']} sent{refused}{error}"
+        there = "there" if delivery["state"] == DeliveryState.CONFIRMED else "sent"
+        count = f"{delivery['sent']} of {study['stored']} {there}"
+        yield f"to       {delivery['destination']}: {delivery['state']}, {count}{refused}{error}"
         if delivery["state"] == DeliveryState.HELD:
             yield f"         next: do what is said there, then dicomnode studies retry {study['study_key'][:SHORT]}"
     yield ""
@@ -59,7 +61,8 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
     for at, sentence in sorted(moments, key=lambda moment: moment[0]):
         yield f"{when(at)}  {sentence}"
     for each in told["withheld"]:
-        yield f"withheld {each['quarantine'][:SHORT]}  {each['reason']}: {EXPLANATIONS[Reason(each['reason'])]}"
+        why = f"{each['reason']}: {EXPLANATIONS[Reason(each['reason'])]}"
+        yield f"withheld {each['quarantine'][:SHORT]}  {why}" + (f", at {each['where']}" if each["where"] else "")
 
 
 def _shortened(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

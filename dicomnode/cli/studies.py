@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from dicomnode import config, control
+from dicomnode import config
 from dicomnode.cli import story
 from dicomnode.cli import whose as whose_studies
 from dicomnode.cli.options import (
@@ -32,9 +30,7 @@ from dicomnode.cli.options import (
 )
 from dicomnode.config import Settings
 from dicomnode.deidentify import acceptance
-from dicomnode.desk import FIND, find_study
-from dicomnode.errors import DicomnodeError, PermanentError
-from dicomnode.keys import ProjectKeys, load_key
+from dicomnode.errors import PermanentError
 from dicomnode.model import Delivery, DeliveryState, Study, StudyState
 from dicomnode.observe import log
 from dicomnode.outbox import Outbox
@@ -53,7 +49,6 @@ HEAD = (
     "sent to",
     "evidence",
 )
-_uid = re.compile(r"[0-9]+(\.[0-9]+)+")
 WATCH_EVERY = 2.0  # seconds
 ID = click.argument("id_", metavar="ID")
 PROJECT = click.option("--project", help="Only this project.")
@@ -162,30 +157,6 @@ def _delivery(delivery: Delivery) -> str:
     return f"{text} ({delivery.error})" if delivery.error else text
 
 
-def _named(settings: Settings, journal: Journal, id_: str, project: str | None) -> Study:
-    """The study that a person means; where its original UID is given, the running node knows the keys, else we do."""
-    try:
-        return find_study(journal, id_, project, {})
-    except PermanentError:
-        if not _uid.fullmatch(id_):
-            raise
-    request: dict[str, object] = {"command": "study", "do": FIND, "id": id_, "project": project}
-    reports = control.ask(settings.storage.directory, request)
-    if reports is None:
-        return find_study(journal, id_, project, dict(_keys(settings)))
-    answer = next(reports, {"error": "the node ended before it had answered"})
-    if "error" in answer:
-        raise DicomnodeError(str(answer["error"]))
-    return find_study(journal, str(answer["study"]), str(answer["project"]), {})
-
-
-def _keys(settings: Settings) -> Iterator[tuple[str, ProjectKeys]]:
-    """The projects' keys, as far as they are there; raises KeyFileError where one cannot be read."""
-    for name in settings.projects:
-        if settings.key_file(name).exists():
-            yield name, load_key(settings.key_file(name))
-
-
 @studies.command()
 @configured()
 @ID
@@ -197,7 +168,7 @@ def show(settings: Settings, id_: str, project: str | None, as_json: bool) -> in
     ID is the beginning of its key or of its UID at research, or the whole UID that it has at the source.
     """
     with closing(open_journal(settings)) as journal:
-        study = _named(settings, journal, id_, project)
+        study = whose_studies.named(settings, journal, id_, project)
         told = story.tell(journal, study)
     if as_json:
         say_json(told)
@@ -217,7 +188,7 @@ def report(settings: Settings, id_: str, project: str | None) -> int:
     that the conditions asked for. It comes from the identity book.
     """
     with closing(open_journal(settings)) as journal:
-        study = _named(settings, journal, id_, project)
+        study = whose_studies.named(settings, journal, id_, project)
         may_go = journal.may_go(study.project, study.study_key)
     with closing(open_book(settings)) as book:
         told = book.judged(study.project, study.study_key)
@@ -259,7 +230,7 @@ for _fact in DECISIONS:
 def export(settings: Settings, id_: str, project: str | None, folder: Path) -> int:
     """Write the clean instances as DICOM files (PS3.10) into a folder: SERIES/INSTANCE.dcm, UIDs as at research."""
     with closing(open_journal(settings)) as journal:
-        study = _named(settings, journal, id_, project)
+        study = whose_studies.named(settings, journal, id_, project)
         placed = journal.instances(study.project, study.study_key)
     if not placed:
         raise PermanentError(

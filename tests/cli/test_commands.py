@@ -237,6 +237,11 @@ def test_the_newest_studies(site: Path, journal: Journal, capsys: pytest.Capture
 def test_the_quarantine_tells_reason_and_place(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "quarantine", "list", "--config", site)
     assert code == 0
+    assert run(capsys, "quarantine", "list", "--config", site, "--study", STUDY[:8])[1] == out
+    assert run(capsys, "quarantine", "list", "--config", site, "--study", "nosuch")[0] == 1
+    _, story, _ = run(capsys, "studies", "show", "--config", site, STUDY)
+    assert "to       research: waiting, 1 of 2 sent (connection refused)" in story
+    assert "residue: the gate found an identifying value in the bytes about to be written, at (0008,103E)" in story
     assert "CT Image Storage  residue  (0008,103E)  the gate found an identifying value" in out.splitlines()[1]
     _, out, _ = run(capsys, "quarantine", "list", "--config", site, "--json")
     (withheld,) = json.loads(out)
