@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dicomnode.cli import manual
+from dicomnode.cli import explain, manual
 from dicomnode.deidentify import attributes, conditions, rules, schema, sections
+from dicomnode.recipes import load
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / "rules.md", *sorted((ROOT / "docs" / "rules").glob("*.md"))]
@@ -32,6 +33,13 @@ def test_there_are_examples_for_everybody() -> None:
     assert {page.name for page in PAGES} >= {
         f"from-{tool}.md" for tool in ("ctp", "deid", "mmiv", "encord", "dicom-pipeline")
     }
+
+
+def test_every_key_of_explain_is_in_the_page() -> None:
+    told = explain.document(load(ROOT / "rules" / "basic.yaml"))
+    table = PAGES[0].read_text().split("`--format json` prints one object:")[1].split("Each of `attributes` has")[0]
+    keys = [key for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)]
+    assert sorted(keys) == sorted(told)
 
 
 def test_the_reference_tells_everything() -> None:
