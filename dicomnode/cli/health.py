@@ -9,9 +9,9 @@ from typing import Any
 
 from dicomnode import control
 from dicomnode.cli.finding import Finding
-from dicomnode.cli.options import when
+from dicomnode.cli.options import counted, when
 from dicomnode.model import StudyState
-from dicomnode.store.database import survey
+from dicomnode.store.database import originals, survey
 
 ANSWER = 10.0  # seconds
 WAITING = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.FORWARDING, StudyState.FORWARDED)
@@ -51,3 +51,7 @@ def studies(journal: Path) -> Iterator[Finding]:
             count, oldest = found[state]
             text = f"{count} {state}, the oldest since {when(oldest)}; see dicomnode studies --state {state}"
             yield Finding("warning", "studies", text)
+    count, oldest = originals(journal)
+    if count:
+        text = f"{counted(count, 'withheld original')}, the oldest since {when(oldest)}; see dicomnode quarantine list"
+        yield Finding("ok", "quarantine", text)

@@ -81,26 +81,29 @@ def examine(path: Path, head: str, hint: str) -> str:
 
 def newest(journal: Path) -> float:
     """When the last instance came, without changing anything; 0 where the journal cannot say."""
-    engine = _reading(journal)
-    try:
-        with engine.connect() as connection:
-            return float(connection.exec_driver_sql("SELECT max(last_at) FROM study").scalar() or 0.0)
-    except DatabaseError:
-        return 0.0
-    finally:
-        engine.dispose()
+    return float(_told(journal, "SELECT max(last_at) FROM study")[0][0] or 0.0)
 
 
 def survey(journal: Path) -> dict[str, tuple[int, float]]:
     """By state how many studies there are, and when the first of them began; empty where the journal cannot say."""
+    rows = _told(journal, "SELECT state, count(*), min(first_at) FROM study GROUP BY state ORDER BY state")
+    return {str(state): (int(count), float(first)) for state, count, first in rows if state}
+
+
+def originals(journal: Path) -> tuple[int, float]:
+    """How many withheld originals wait for a person, and since when the first of them does."""
+    count, first = _told(journal, "SELECT count(*), min(received_at) FROM withheld WHERE fate = ''")[0][:2]
+    return int(count or 0), float(first or 0.0)
+
+
+def _told(journal: Path, statement: str) -> list[tuple[Any, ...]]:
+    """The rows, without changing anything; one of nothing where the journal cannot say."""
     engine = _reading(journal)
-    statement = "SELECT state, count(*), min(first_at) FROM study GROUP BY state ORDER BY state"
     try:
         with engine.connect() as connection:
-            rows = map(tuple, connection.exec_driver_sql(statement))
-            return {str(state): (int(count), float(first)) for state, count, first in rows}
+            return [tuple(row) for row in connection.exec_driver_sql(statement)]
     except DatabaseError:
-        return {}
+        return [(None, None, None)]
     finally:
         engine.dispose()
 

@@ -23,7 +23,7 @@ from pynetdicom.sop_class import Verification
 
 from dicomnode.cli import main
 from dicomnode.keys import create_key
-from dicomnode.model import StudyState
+from dicomnode.model import Reason, StudyState, Withheld
 from dicomnode.store.journal import Journal
 
 
@@ -450,7 +450,18 @@ def test_what_waits_and_what_a_person_should_look_at(
     journal = Journal.open(tmp_path / "storage" / "journal.db")
     for letter, state in zip("abcd", ("confirmed", "confirmed", "forwarding", "incomplete"), strict=True):
         journal.study("lung", letter * 26, state=StudyState(state), at=1.7e9)
+    journal.withheld(
+        Withheld(
+            *("lung", "q" * 26, "d" * 26, "", "i" * 26, "2.25.7", Reason.RESIDUE, "", CTImageStorage, "d", "r"),
+            *("staging", 1.7e9, 4096),
+        )
+    )
     journal.close()
+    _, found = findings(capsys, file)
+    assert found["quarantine"] == (
+        "ok",
+        "1 withheld original, the oldest since 2023-11-14 22:13:20Z; see dicomnode quarantine list",
+    )
     main(["check", "--config", str(file), "--json"])
     told = [each for each in json.loads(capsys.readouterr().out) if each["subject"] == "studies"]
     assert [(each["verdict"], each["text"]) for each in told] == [
