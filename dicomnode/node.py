@@ -110,7 +110,7 @@ class Node:
         self._space = Space(directory, settings.storage.min_free, outbox.drop_spares)
         self._space.look()
         self._connect_rooms()
-        await asyncio.to_thread(self._recover)
+        await asyncio.to_thread(recover, outbox, quarantine, self._journal, self._book)
         if not listen:
             return
         await self._completion.resume()
@@ -316,9 +316,6 @@ class Node:
                 forwarder = self._completion.forwarders[name] = self._forwarder(name)
                 self._forwarding.append(self._rooms.create_task(forwarder.run()))
         self._completion.destinations_changed()
-
-    def _recover(self) -> None:
-        recover(self._storage.outbox, self._storage.quarantine, self._journal, self._book)
 
     async def run(self) -> None:
         """Work until `stop` is called; then drain."""
