@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from dicomnode.deidentify.standard import dictionary, tables
 from dicomnode.recipes import filters
 from dicomnode.recipes.draft import Draft, Function, Source
-from dicomnode.recipes.fields import IMAGE_KEY, image_texts, keys_of, keywords_in
+from dicomnode.recipes.fields import image_texts, keys_of, keywords_in, names_image
 
 ACTIONS = ("KEEP", "ADD", "REPLACE", "JITTER", "REMOVE", "BLANK")
 """From the strongest to the weakest: of several about one field the strongest holds."""
@@ -188,7 +188,7 @@ def _image_texts(draft: Draft, recipe: Recipe, key: str, action: Action) -> None
     """Give the texts of the image lines of their own: no line of the rules for many attributes reaches its group."""
     if action.word == "JITTER" or (action.word == "REMOVE" and action.value):
         return
-    if key == IMAGE_KEY and action.word != "KEEP":
+    if action.word != "KEEP" and names_image(key):
         draft.note(action.source, "of the group that describes the image only texts are treated so")
     for keyword in image_texts(key):
         said = any(entry.key == keyword for entry in draft.entries)

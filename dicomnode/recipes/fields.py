@@ -122,6 +122,13 @@ def image_texts(key: str) -> list[str]:
     return [keyword for keyword in keywords_in(key) if keyword in _image_texts()] if key[0] in "/V" else []
 
 
+def names_image(key: str) -> bool:
+    """Whether a key for many attributes names the group of the image or nothing outside of it, and not texts alone."""
+    named = keywords_in(key) if key.startswith("/") else []
+    inside = all(dictionary.keywords()[each] >> 16 == IMAGE for each in named)
+    return key == IMAGE_KEY or (inside and not set(named) <= set(_image_texts()))
+
+
 @cache
 def _image_texts() -> tuple[str, ...]:
     """Texts of that group that the profile keeps, but for units."""

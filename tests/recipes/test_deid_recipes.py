@@ -146,6 +146,7 @@ def test_what_is_lost_is_said_with_its_line(line: str, why: str) -> None:
         ("REMOVE PatientsName", "no attribute is called PatientsName"),
         ("REMOVE contains:xyzzy", "no attribute is called contains:xyzzy"),
         ("REMOVE select:group:0028", "only texts are treated so"),
+        ("REMOVE contains:PixelSpacingCalibrationType", "only texts are treated so"),
         ("ADD PatientIdentityRemoved YES", "written without being mentioned"),
         ("KEEP PatientName", "never kept"),
         ("REPLACE PatientID cookie-monster", "all patients would be cookie-monster"),
