@@ -11,7 +11,6 @@ from dicomnode import control
 from dicomnode.cli.finding import Finding
 from dicomnode.cli.options import counted, when
 from dicomnode.model import StudyState
-from dicomnode.store.database import originals, survey
 
 ANSWER = 10.0  # seconds
 WAITING = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.FORWARDING, StudyState.FORWARDED)
@@ -38,6 +37,8 @@ def status(directory: Path) -> dict[str, Any] | None:
 
 def studies(journal: Path) -> Iterator[Finding]:
     """What waits and since when, and a warning for each state in which a study stays until a person does something."""
+    from dicomnode.store.database import originals, survey  # who only asks the node needs no database
+
     found = {StudyState(state): value for state, value in survey(journal).items() if state in list(StudyState)}
     told = [
         f"{count} {state}" + (f" since {when(oldest)}" if state in WAITING else "")
