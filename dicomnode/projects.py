@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 
@@ -31,7 +32,8 @@ def keys_of(settings: Settings, project: str, has_studies: Callable[[str], bool]
     return own.sealing_with(current, [load_key(path) for path in chosen.older_seal_key_files])
 
 
-def _own_key(settings: Settings, project: str, has_studies: Callable[[str], bool]) -> ProjectKeys:
+def refuse_lost_key(settings: Settings, project: str, has_studies: Callable[[str], bool]) -> None:
+    """Raise KeyFileError where a project's own key file is gone and something is here that was made under it."""
     path, directory = settings.key_file(project), settings.storage.directory
     kept = any((directory / room / project).exists() for room in ("outbox", "quarantine"))
     if not path.exists() and (kept or has_studies(project)):
@@ -39,6 +41,11 @@ def _own_key(settings: Settings, project: str, has_studies: Callable[[str], bool
             f"key file {path} is missing but project {project} has studies",
             "restore it from the site's backup; a new key would give every patient a new pseudonym",
         )
+
+
+def _own_key(settings: Settings, project: str, has_studies: Callable[[str], bool]) -> ProjectKeys:
+    refuse_lost_key(settings, project, has_studies)
+    path = settings.key_file(project)
     disk.make_directory(path.parent)
     if not path.exists():
         log.warning("key-created", project=project, path=str(path))
@@ -47,11 +54,19 @@ def _own_key(settings: Settings, project: str, has_studies: Callable[[str], bool
 
 def _same_as_before(settings: Settings, project: str, keys: ProjectKeys) -> None:
     """The first key that a project ran under is remembered by its id: another would give other pseudonyms."""
-    path = settings.storage.directory / "keys" / f"{project}.id"
+    if not refuse_other_key(settings, project, keys):
+        path = _id_file(settings, project)
+        disk.make_directory(path.parent)
+        disk.replace(path, keys.key_id.encode("ascii") + b"\n")
+
+
+def refuse_other_key(settings: Settings, project: str, keys: ProjectKeys) -> bool:
+    """Raise KeyFileError where the project ran under another key before; whether it ran under any."""
+    path = _id_file(settings, project)
     try:
         before = path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
-        before = ""
+        return False
     except (OSError, ValueError):
         raise KeyFileError(f"{path} cannot be read", "make it readable, or restore it from the site's backup") from None
     if before and before != keys.key_id:
@@ -59,9 +74,11 @@ def _same_as_before(settings: Settings, project: str, keys: ProjectKeys) -> None
             f"the key of project {project} is not the one its studies were de-identified under",
             f"restore that key file (its id is {before}), or give the new key to a new project",
         )
-    if not before:
-        disk.make_directory(path.parent)
-        disk.replace(path, keys.key_id.encode("ascii") + b"\n")
+    return bool(before)
+
+
+def _id_file(settings: Settings, project: str) -> Path:
+    return settings.storage.directory / "keys" / f"{project}.id"
 
 
 def way_of(settings: Settings, project: str, keys: ProjectKeys, table: Table | None = None) -> Way:

@@ -23,10 +23,11 @@ from dicomnode.config import Settings, StorageSettings
 from dicomnode.errors import DicomnodeError, PermanentError
 from dicomnode.keys import load_key
 from dicomnode.observe import mqtt
+from dicomnode.projects import refuse_lost_key, refuse_other_key
 from dicomnode.quarantine import Quarantine
 from dicomnode.recipes import load
 from dicomnode.space import LEAST_FILES, lacks_files
-from dicomnode.store.database import examine, newest
+from dicomnode.store.database import examine, has_studies, newest
 from dicomnode.watch import DATABASES
 
 EARLIEST = 1735689600.0  # 2025-01-01; before that, the clock was never set
@@ -83,12 +84,25 @@ def _key(settings: Settings, project: str) -> Finding:
     subject, path = f"key of {project}", settings.key_file(project)
     given = settings.projects[project].key_file is not None
     if not given and not path.exists():
-        return Finding("ok", subject, f"{path} is created at first start; then back it up")
-    finding = tried(subject, lambda: f"{path}, id {load_key(path).key_id}")
+        return tried(subject, partial(_new_key, settings, project))
+    finding = tried(subject, partial(_known_key, settings, project))
     if finding.verdict == "ok" and path.is_relative_to(settings.storage.directory):
         text = f"{path} lies beside the data that it protects; move it and name it in projects.{project}.key_file"
         return Finding("warning", subject, text)
     return finding
+
+
+def _new_key(settings: Settings, project: str) -> str:
+    journal = settings.storage.directory / "journal.db"
+    refuse_lost_key(settings, project, lambda name: journal.exists() and has_studies(journal, name))
+    return f"{settings.key_file(project)} is created at first start; then back it up"
+
+
+def _known_key(settings: Settings, project: str) -> str:
+    path = settings.key_file(project)
+    keys = load_key(path)
+    refuse_other_key(settings, project, keys)
+    return f"{path}, id {keys.key_id}"
 
 
 def _seal_keys(settings: Settings, project: str) -> Iterator[Finding]:

@@ -90,6 +90,11 @@ def survey(journal: Path) -> dict[str, tuple[int, float]]:
     return {str(state): (int(count), float(first)) for state, count, first in rows if state}
 
 
+def has_studies(journal: Path, project: str) -> bool:
+    """Whether the journal has a study of the project; no where it cannot say."""
+    return (project,) in _told(journal, "SELECT DISTINCT project FROM study")
+
+
 def originals(journal: Path) -> tuple[int, float]:
     """How many withheld originals wait for a person, and since when the first of them does."""
     count, first = _told(journal, "SELECT count(*), min(received_at) FROM withheld WHERE fate = ''")[0][:2]

@@ -259,6 +259,25 @@ def test_a_key_beside_the_data_is_a_warning(
     assert "lies beside the data that it protects" in found["key of lung"][1]
 
 
+def test_a_key_with_which_the_node_would_not_start_is_wrong(
+    tmp_path: Path, peers: tuple[Any, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, peers[0].port, peers[1].port)
+    (tmp_path / "storage" / "keys").mkdir()
+    (tmp_path / "storage" / "keys" / "lung.id").write_text("0123456789abcdef\n")
+    assert "is not the one its studies were de-identified under" in findings(capsys, file)[1]["key of lung"][1]
+    settings = yaml.safe_load(file.read_text())
+    del settings["projects"]["lung"]["key_file"]
+    file.write_text(yaml.safe_dump(settings))
+    assert findings(capsys, file)[1]["key of lung"][0] == "ok"
+    journal = Journal.open(tmp_path / "storage" / "journal.db")
+    journal.study("lung", "a" * 26, state=StudyState.CONFIRMED, at=1.7e9)
+    journal.close()
+    code, found = findings(capsys, file)
+    assert (code, found["key of lung"][0]) == (1, "wrong")
+    assert "lung.key is missing but project lung has studies; restore it from" in found["key of lung"][1]
+
+
 def changed(file: Path, section: str, values: dict[str, Any]) -> Path:
     settings = yaml.safe_load(file.read_text())
     settings[section] = {**settings.get(section, {}), **values}
