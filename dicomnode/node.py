@@ -88,7 +88,7 @@ class Node:
         vocabulary()  # before there is anything to wait for it
         directory = settings.storage.directory
         disk.make_directory(directory)
-        self._closing.enter_context(StorageLock(directory))
+        lock = self._closing.enter_context(StorageLock(directory))
         self._threads = Crew(STORAGE_THREADS, "storage")
         self._closing.callback(self._threads.close)
         self._large_threads = ThreadPoolExecutor(settings.node.associations, "large")
@@ -102,8 +102,8 @@ class Node:
         self._ways: dict[str, Way] = {}
         self._stalled = Stalled(self._journal.trouble)
         self._keep(*self._make_ways(settings))
-        outbox = Outbox(directory / "outbox", self._keys, spare=settings.storage.spare or 0)
-        quarantine = Quarantine(directory / "quarantine", self._keys)
+        outbox = Outbox(directory / "outbox", self._keys, spare=settings.storage.spare or 0, check=lock.check)
+        quarantine = Quarantine(directory / "quarantine", self._keys, lock.check)
         originals = Originals(directory / FOLDER, self._keys)
         self._storage = Storage(outbox, quarantine, self._journal, self._book, originals)
         self._closing.callback(self._storage.outbox.close)

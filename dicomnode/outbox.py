@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,14 +32,25 @@ AMPLE = 8  # spares stay where so many times as much is free
 class Outbox:
     """All segments below one directory: <project>/<study key>/<random name>.seg. Safe for use from several threads."""
 
-    def __init__(self, directory: Path, keys: Mapping[str, ProjectKeys], *, idle: int = 32, spare: int = 0) -> None:
-        """Up to `spare` bytes of deleted segments stay as files without a study: the next ones are written into them.
+    def __init__(
+        self,
+        directory: Path,
+        keys: Mapping[str, ProjectKeys],
+        *,
+        idle: int = 32,
+        spare: int = 0,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`check` raises CannotKeep where the directory is not the right one any more.
+
+        Up to `spare` bytes of deleted segments stay as files without a study: the next ones are written into them.
 
         What is written over what is there already is synced in half the time: the file system has nothing to allocate.
         What a leased segment has not yet written over counts; when it is given back, that is cut off.
         """
         self.directory = directory
         self._most_spare = spare
+        self._check = check
         self._keys = keys
         self._most_idle = idle
         self._lock = threading.Lock()
@@ -88,11 +99,13 @@ class Outbox:
 
     def _new(self, project: str, study_key: str) -> Segment:
         with self._making:
+            self._check()
             folder = self._study_directory(project, study_key)
             path = folder / (secrets.token_hex(6) + SUFFIX)  # a name never comes back: the journal may know the old one
             fd, left = self._open_new(project, path)
             try:
                 disk.sync_directory(folder)
+                self._check()  # it may have been changed since: nothing has been written yet
             except CannotKeep:
                 os.close(fd)
                 with suppress(CannotKeep):
@@ -221,7 +234,7 @@ class Outbox:
 
         One piece up to 8 MiB, else pieces of 1 MiB. Blocks; raises StoreDamaged, CannotKeep.
         """
-        fd = _open_to_read(self.directory / location.segment, location)
+        fd = self._open_to_read(location)
         try:
             yield from records.pieces(fd, location, start)
         finally:
@@ -232,11 +245,21 @@ class Outbox:
 
         Blocks; raises StoreDamaged, CannotKeep where nothing can be read at all.
         """
-        fd = _open_to_read(self.directory / locations[0].segment, locations[0])
+        fd = self._open_to_read(locations[0])
         try:
             return records.wholes(fd, locations)
         finally:
             os.close(fd)
+
+    def _open_to_read(self, location: Location) -> int:
+        """A segment is gone only where the directory is still the right one: else nothing in it is."""
+        try:
+            return os.open(self.directory / location.segment, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._check()
+            raise _unreadable(location) from None
+        except OSError as error:
+            raise CannotKeep(f"cannot open segment {location.segment}: {os.strerror(error.errno or 0)}") from error
 
     def write_file(self, location: Location, path: Path, *, new: bool = False) -> None:
         """The Part 10 bytes of a record as a file, over what is there unless `new`; none where they cannot be had.
@@ -258,6 +281,7 @@ class Outbox:
         """
         folder, prefix = self.directory / project / study_key, f"{project}/{study_key}/"
         with self._making:
+            self._check()
             paths = disk.files(folder, SUFFIX)
             names = [prefix + path.name for path in paths]
             with self._lock:
@@ -322,15 +346,6 @@ def _unlink_all(spares: Iterable[Path]) -> None:
     for path in spares:
         with suppress(CannotKeep):
             disk.unlink(path)
-
-
-def _open_to_read(path: Path, location: Location) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise _unreadable(location) from None
-    except OSError as error:
-        raise CannotKeep(f"cannot open segment {location.segment}: {os.strerror(error.errno or 0)}") from error
 
 
 def _unreadable(location: Location) -> StoreDamaged:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,8 +38,12 @@ class _Opened:
 class Quarantine:
     """All sealed originals below one directory. Safe for use from several threads."""
 
-    def __init__(self, directory: Path, keys: Mapping[str, ProjectKeys]) -> None:
+    def __init__(
+        self, directory: Path, keys: Mapping[str, ProjectKeys], check: Callable[[], None] = lambda: None
+    ) -> None:
+        """`check` raises CannotKeep where the directory is not the right one any more."""
         self.directory = directory
+        self._check = check
         self._keys = keys
         self._made: set[Path] = set()
         self._ended: set[tuple[str, str]] = set()  # whose deletion has not succeeded: recovery will delete these
@@ -51,6 +55,7 @@ class Quarantine:
         A whole file of that quarantine id that is there already is kept: the id follows from the content. One that
         is damaged, or was to be deleted, is replaced.
         """
+        self._check()
         folder = self._folder(w.project)
         path = folder / (_file_name(w.quarantine) + SUFFIX)
         length = self._whole_length(w.project, w.quarantine)
@@ -62,6 +67,7 @@ class Quarantine:
         length = sealed.place(path, self._keys[w.project], LABEL, told, received, parts)
         try:
             disk.sync_directory(folder)
+            self._check()
         except BaseException:
             with suppress(CannotKeep):
                 disk.unlink(path)  # a file that was refused must not be found at the next start

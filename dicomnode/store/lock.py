@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -15,8 +16,9 @@ class StorageLock:
     """Holds <directory>/lock until it is released or the process ends. Raises StorageLocked, CannotKeep."""
 
     def __init__(self, directory: Path) -> None:
+        self._path = directory / "lock"
         try:
-            self._fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CannotKeep(
                 f"cannot open the lock of {directory}: {os.strerror(error.errno or 0)}",
@@ -29,6 +31,19 @@ class StorageLock:
             raise StorageLocked(
                 f"another dicomnode holds {directory}", "stop it, or let the running one do the work"
             ) from None
+
+    def check(self) -> None:
+        """Raises CannotKeep where the directory was moved, removed or covered by another disk while it was held.
+
+        What is written there then would be hidden, or gone, when the right one is back.
+        """
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._fd), self._path.stat()):
+                return
+        raise CannotKeep(
+            f"{self._path.parent} is not the storage directory any more that the node was started on",
+            "stop the node, put the directory or its disk back, and start it again",
+        )
 
     def release(self) -> None:
         """Let others have the directory."""

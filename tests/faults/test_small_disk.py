@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import synthetic
 from chain import Way
-from machine import OUT_OF_RESOURCES, Machine
+from machine import OUT_OF_RESOURCES, Machine, four
 from peers import dcmtk
 from peers.process import until
 from structlog.testing import capture_logs
@@ -125,3 +126,42 @@ def test_a_storage_directory_that_cannot_be_one(node, free_port):
     assert told.returncode == 1
     (line,) = told.stdout.strip().splitlines()
     assert line.startswith(f"dicomnode: cannot create directory {made.storage}: File exists"), line
+
+
+@pytest.mark.parametrize("replaced", ["gone", "another", "same names"])
+async def test_a_storage_directory_that_is_another_takes_and_loses_nothing(machine, storescp, free_port, replaced):
+    """As when its disk is unmounted: what would be written to the empty place is hidden when the disk is back."""
+    port = free_port()
+    node: Machine = await machine(research=port)
+    files = four(1)
+    assert await node.send([*files["clean"], *files["bad"]]) == [0] * 4
+    await node.until(lambda: node.states() == {"forwarding": 1})
+    away = node.storage.with_name("away")
+    node.storage.rename(away)
+    if replaced != "gone":
+        node.storage.mkdir()
+    if replaced == "same names":
+        for name in ("lock", "outbox/default", "quarantine/default"):
+            (node.storage / name).mkdir(parents=True)
+    before = sorted(node.storage.rglob("*"))
+    other = four(2)
+    with capture_logs() as lines:
+        statuses = await node.send([*other["clean"], *other["bad"]])
+    assert statuses == [OUT_OF_RESOURCES] * 4
+    assert sorted(node.storage.rglob("*")) == before
+    refused = [line for line in lines if line["event"] == "instance-refused-storage" and line["log_level"] == "error"]
+    (told,) = {line["error"] for line in refused}
+    assert told.endswith("stop the node, put the directory or its disk back, and start it again")
+    with capture_logs() as lines:
+        research = storescp(port=port)
+        await node.until(lambda: [line for line in lines if "in segment" in str(line.get("error"))])
+    assert not [line for line in lines if line["event"] == "instance-lost"]
+    if node.storage.exists():
+        shutil.rmtree(node.storage)
+    away.rename(node.storage)
+    await node.stop()
+    await node.start()
+    everything = [*files["clean"], *other["clean"]]
+    assert await node.send([*other["clean"], *other["bad"]]) == [0] * 4
+    await node.settled(2)
+    assert research.data_sets() == Way(node, research).expect(everything)
