@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 
+from dicomnode.dimse.acceptance import Acceptance
 from dicomnode.dimse.link import unreached
 from dicomnode.dimse.refusals import rejected
 from dicomnode.dimse.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
@@ -173,6 +174,8 @@ class Session:
         """pynetdicom sends without a deadline: give the socket one."""
         wrapper = event.assoc.dul.socket
         if wrapper is not None and wrapper.socket is not None:
+            if self._socket is None:
+                wrapper.recv = Acceptance(wrapper.recv).receive  # type: ignore[assignment, method-assign]
             self._socket = wrapper.socket
             self._socket.settimeout(self.silence)
 
