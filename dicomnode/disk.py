@@ -115,6 +115,11 @@ def is_directory(path: Path) -> bool:
         return path.is_dir()
 
 
+def is_read_only(path: Path) -> bool:
+    """Whether the file system of what is there takes no changes. Raises OSError."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def sync(fd: int) -> None:
     """Return when the file's bytes and length are on stable storage."""
     with _keeping("sync", "a file of the storage directory"):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiomqtt import MqttError
 
-from dicomnode import config, hooks
+from dicomnode import config, disk, hooks
 from dicomnode.cli import health, reach
 from dicomnode.cli.certificates import certificates
 from dicomnode.cli.finding import Finding, tried
@@ -132,7 +132,7 @@ def _storage(storage: StorageSettings) -> Iterator[Finding]:
     directory = storage.directory
     place = next(path for path in (directory, *directory.parents) if path.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        if os.statvfs(place).f_flag & os.ST_RDONLY:
+        if disk.is_read_only(place):
             text = f"{place} is on a file system that is read-only; look at its disk, and mount it for writing"
         else:
             text = f"{place} cannot be written by this user; give it to the service's user"

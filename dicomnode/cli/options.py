@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from dicomnode import disk
 from dicomnode.errors import DicomnodeError, PermanentError, StoreDamaged
 
 if TYPE_CHECKING:  # commands on files need no database and no configuration: they start without
@@ -63,12 +64,17 @@ def configured(quiet: bool = True) -> Callable[[Callable[..., R]], Callable[...,
 
 
 def refuse_others(settings: Settings) -> None:
-    """Raise PermanentError where the storage directory is there and this user may not use it; it names its owner."""
+    """Raise PermanentError where the storage directory is there and this user may not use it; it names its owner.
+
+    Nobody writes where the file system is read-only: that is told where it is met.
+    """
     directory = settings.storage.directory
     if os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         return
     try:
         if not directory.is_dir():
+            return
+        if os.access(directory, os.R_OK | os.X_OK) and disk.is_read_only(directory):
             return
         owner = directory.owner()
     except (PermissionError, KeyError):  # it lies in a directory that this user may not enter, or its owner has no name

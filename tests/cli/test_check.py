@@ -198,7 +198,7 @@ def test_a_file_system_that_is_read_only_or_has_no_room_for_files(
     assert code == 1
     assert found["room"][0] == "wrong"
     assert "has room for fewer than 1000 files (inodes): instances are refused" in found["room"][1]
-    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path / "storage")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path / "storage" or not mode & os.W_OK)
     assert "is on a file system that is read-only; look at its disk" in findings(capsys, file)[1]["storage"][1]
 
 
