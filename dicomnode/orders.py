@@ -12,6 +12,7 @@ from dicomnode.config import Settings
 from dicomnode.consent import Consent
 from dicomnode.errors import ConfigError, PermanentError
 from dicomnode.jobs import Worker, line_of
+from dicomnode.model import Study, StudyState
 from dicomnode.reporting import Reporter, unknown_command
 from dicomnode.route import Route
 from dicomnode.store.jobs import ACTIVE, CANCELLED, ENDED, PAUSED, UNDONE, Job, Jobs, Line, Retrieval
@@ -129,7 +130,7 @@ class Orders:
         if source is not None and source.blocked:
             report({"event": "source-waits", "source": retrieval.source, "error": source.why})
         silent = self._worker.listen(retrieval.id, report)
-        told: dict[str, str] = {}
+        told: dict[str, tuple[str, str]] = {}  # of each study the state, and what kept it from its destinations
         good, after, tell_at = True, 0, 0.0
         try:
             while True:
@@ -174,7 +175,7 @@ class Orders:
         return source is not None and self._worker.only is not None and source.failures >= MOST_TRIES
 
     async def _delivered(
-        self, retrieval: Retrieval, job: Job, report: Reporter, told: dict[str, str], over: bool
+        self, retrieval: Retrieval, job: Job, report: Reporter, told: dict[str, tuple[str, str]], over: bool
     ) -> bool | None:
         """Whether a job has come to a good end; None while it or its study is under way."""
         if job.state in UNDONE:
@@ -186,11 +187,20 @@ class Orders:
             study = await asyncio.to_thread(self._journal.get_study, retrieval.project, job.study_key)
         if study is None:
             return False
-        if told.get(job.study_key) != study.state:
-            told[job.study_key] = study.state
-            where = {"number": self._worker.number_of(retrieval.id, job), "study": study.study_key}
+        where = {"number": self._worker.number_of(retrieval.id, job), "study": study.study_key}
+        state, error = told.get(job.study_key, ("", ""))
+        if state != study.state:
             facts = {"stored": study.stored, "withheld": study.withheld, "expected": study.expected}
             report({"event": "study", **where, "state": str(study.state), **facts, "evidence": study.evidence})
+        now = await self._error(study) if study.state is StudyState.FORWARDING else ""
+        if now and now != error:
+            report({"event": "delivery-waits", **where, "error": now})
+        told[job.study_key] = study.state, now or error
         if study.state not in DELIVERY_ENDS or self._consent.busy((study.project, study.study_key)):
             return None
         return study.state == "confirmed" and job.state == "arrived"
+
+    async def _error(self, study: Study) -> str:
+        """Why its destinations do not have it yet, where an attempt has failed."""
+        deliveries = await asyncio.to_thread(self._journal.deliveries, study.project, study_key=study.study_key)
+        return "; ".join(sorted({each.error for each in deliveries if each.error}))

@@ -150,7 +150,7 @@ def _state(study: Study) -> str:
 
 def _delivery(delivery: Delivery) -> str:
     text = f"{delivery.destination} {delivery.state}"
-    if delivery.state is DeliveryState.WAITING and delivery.attempts:
+    if delivery.state is DeliveryState.WAITING and delivery.attempts and delivery.next_at > time.time():
         text += f" until {when(delivery.next_at)}"
     if delivery.failed:
         text += f", {delivery.failed} refused"

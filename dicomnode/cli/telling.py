@@ -164,6 +164,8 @@ def _what(document: Mapping[str, object]) -> str:
             withheld = f", {document['withheld']} withheld" if document.get("withheld") else ""
             evidence = f" ({document['evidence']})" if document.get("evidence") else ""
             return f"{document.get('state')}, {document.get('stored')} stored{withheld}{evidence}"
+        case "delivery-waits":
+            return f"not delivered yet: {document.get('error')}; the node tries again"
         case "job":
             return _job(document)
         case event:

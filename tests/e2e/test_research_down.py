@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import synthetic
 from chain import Way
@@ -32,6 +33,25 @@ def test_down_and_back(node, storescp, free_port, write_files):
     research = storescp("research", port=port)
     made.wait_settled()
     assert research.data_sets() == Way(made, research).expect(sent)
+
+
+def test_who_retrieves_is_told_why_it_does_not_arrive(dcmqrscp, node, storescp, free_port, write_files):
+    port, away = free_port(), free_port()
+    made = node({"staging": ("STAGING", port), "research": ("RESEARCH", away)}, settings=SOON)
+    archive = dcmqrscp({"DICOMNODE": made.port}, port=port)
+    assert dcmtk.dcmsend(archive.port, write_files(synthetic.series(2)), called="STAGING").statuses == [0] * 2
+    made.start()
+    with ThreadPoolExecutor() as beside:
+        retrieved = beside.submit(made.command, "retrieve", "--study", synthetic.uid(1))
+        until(lambda: made.events("delivery-postponed"))
+        storescp("research", port=away)
+        result = retrieved.result()
+    assert result.returncode == 0, result.stdout
+    told = (
+        f": not delivered yet: research (127.0.0.1:{away}) cannot be reached: Connection refused; the node tries again"
+    )
+    assert sum(line.endswith(told) for line in result.stdout.splitlines()) == 1, result.stdout
+    assert result.stdout.endswith("1 of 1 study delivered\n")
 
 
 def test_away_in_the_middle(way, storescp, write_files):
