@@ -28,7 +28,7 @@ from dicomnode.deidentify.needles import PADDING, Original, Patterns, patterns_o
 from dicomnode.deidentify.plan import Needle
 from dicomnode.deidentify.stays import KeptValue, is_term, stays
 from dicomnode.deidentify.tokens import is_number, is_token, is_word, places
-from dicomnode.deidentify.written import is_alone, is_announced, names_day
+from dicomnode.deidentify.written import is_alone, is_announced, is_whole, names_day
 from dicomnode.model import Doubt, Reason
 
 MOST_SEGMENTS = 16 << 20
@@ -225,7 +225,7 @@ class Gate:
                 if form in hay and any(is_alone(hay, at, form) for at in places(hay, form)):
                     self._hit(original, form)
             for guard, forms in patterns.guarded.items():
-                if guard in hay and any(is_alone(hay, at, form) for form in forms for at in places(hay, form)):
+                if guard in hay and any(is_whole(hay, at, form) for form in forms for at in places(hay, form)):
                     self._hit(original, guard)
             if patterns.day and names_day(hay.decode(encoding, "replace"), *patterns.day):
                 self._hit(original, patterns.year)

@@ -75,7 +75,7 @@ class Patterns:
     loose: set[bytes] = field(default_factory=set)
     """Found in free text only: elsewhere such numbers are times or parts of UIDs."""
     guarded: dict[bytes, set[bytes]] = field(default_factory=dict)
-    """Like loose, by what each of them holds."""
+    """Found in free text only, by what each of them holds."""
     day: tuple[str, int, int] | None = None
     """Year, month and day of a birth date, to be found with the month as a word."""
     text: set[str] = field(default_factory=set)
@@ -267,7 +267,9 @@ def date_forms(year: str, month: str, day: str) -> Iterable[str]:
 
 def _roman(year: int, month: int, day: int) -> Iterator[str]:
     for mark in (".", ". ", " ", "-", "/"):
-        yield from (mark.join((one, ROMAN[month - 1], str(year))) for one in (str(day), f"{day:02}"))
+        for one in (str(day), f"{day:02}"):
+            yield mark.join((one, ROMAN[month - 1], str(year)))
+            yield mark.join((str(year), ROMAN[month - 1], one))
 
 
 def short_forms(year: str, month: str, day: str) -> Iterator[str]:

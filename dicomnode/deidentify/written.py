@@ -58,6 +58,8 @@ BEHIND = re.compile(
     rf"{LINKS}(?:the )?([0-9]{{1,4}})(?:st|nd|rd|th|er|e|o|a|º|ª|°)?(?![0-9])(?:{LINKS}([0-9]{{2,4}})(?![0-9]))?"
 )
 WORD = re.compile(r"[a-z]+")
+DOTTED = re.compile(rb"\.?[0-9]")
+"""What goes on as a number or a version does."""
 
 
 def is_alone(hay: bytes, at: int, form: bytes) -> bool:
@@ -66,6 +68,14 @@ def is_alone(hay: bytes, at: int, form: bytes) -> bool:
     before, behind = hay[at - 1] if at else 0, hay[end] if end < len(hay) else 0
     dotted = behind == DOT and end + 1 < len(hay) and hay[end + 1] in DIGITS
     return not (before in ALPHANUMERIC or before == DOT or behind in ALPHANUMERIC or dotted)
+
+
+def is_whole(hay: bytes, at: int, form: bytes) -> bool:
+    """Whether a date with its year is no part of a number, a version or a word; letters may follow: 14.II.1937r."""
+    before, behind = hay[max(0, at - 2) : at], hay[at + len(form) :][:2]
+    if DOTTED.match(before[::-1]) or DOTTED.match(behind):
+        return False
+    return not (form[:1].isalpha() and before[-1:].isalnum())
 
 
 def is_announced(hay: bytes, value: bytes, kind: Needle) -> bool:

@@ -287,9 +287,16 @@ def test_months_in_seven_languages(month: int) -> None:
         ("19370214", "ur. 14.II.1937", True),
         ("19371204", "4 XII 1937", True),
         ("19370214", "14.III.1937", False),
+        ("19370214", "ur.14.II.1937r.", True),
+        ("19370214", "1937-II-14", True),
+        ("19370214", "1.14.II.1937", False),
+        ("19370214", "14.II.1937.5", False),
+        ("19370214", "114.II.1937", False),
         ("19370214", "14/02/2480", True),
         ("19370214", "2480-02-14", True),
         ("19370214", "14/02/2481", False),
+        ("19370214", "DOB.14/2/2480a", True),
+        ("19370214", "1.14.2.2480", False),
     ],
 )
 def test_birth_dates_of_other_calendars(birth: str, kept: str, hit: bool) -> None:
