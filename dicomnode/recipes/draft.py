@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 
 PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_]*|[+-]?[0-9]{1,6}")
+LONGEST_KEY = 1000
+"""A key before a colon may have 1024 characters (YAML 7.4.2)."""
 RESERVED = frozenset(["yes", "no", "true", "false", "null", "on", "off", "y", "n"])
 
 
@@ -98,11 +100,18 @@ def written(draft: Draft, heading: list[str]) -> tuple[str, dict[int, Entry]]:
             continue
         lines += ["", f"{section}:"]
         for entry in entries:
-            value = scalar(entry.value)
-            begin = f"  {scalar(entry.key)}: {value}" if entry.key else f"  - {value}"
-            lines.append(f"{begin}  # line {entry.source.line}" if entry.source.line else begin)
-            origins[len(lines)] = entry
+            *above, begin = _begun(scalar(entry.key) if entry.key else "", scalar(entry.value))
+            for line in (*above, f"{begin}  # line {entry.source.line}" if entry.source.line else begin):
+                lines.append(line)
+                origins[len(lines)] = entry
     return "\n".join(lines) + "\n", origins
+
+
+def _begun(key: str, value: str) -> list[str]:
+    """A pair or a member of a list; what is too long to be a key before a colon stands on a line of its own."""
+    if len(key) > LONGEST_KEY:
+        return [f"  ? {key}", f"  : {value}"]
+    return [f"  {key}: {value}" if key else f"  - {value}"]
 
 
 def scalar(value: object) -> str:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dicomnode.deidentify import load as load_rules
+from dicomnode.deidentify.encoded import vr_code
 from dicomnode.errors import RulesError
 from dicomnode.recipes import Converted, convert, load
 
@@ -272,3 +273,17 @@ def test_remarks_name_lines_of_the_recipe(tmp_path: Path) -> None:
     path.write_text(HEADER + "REMOVE StationName\nKEEP StudyDescription\n")
     (remark,) = load(path).remarks
     assert remark.startswith("recipe.dicom:6: keep StudyDescription")
+
+
+@pytest.mark.parametrize(("word", "tag"), [("REMOVE", 0x00181020), ("KEEP", 0x00181030)])
+def test_what_excepts_many_attributes_is_no_key_that_is_too_long(word: str, tag: int, tmp_path: Path) -> None:
+    """YAML reads no more than 1024 characters in front of a colon."""
+    done = made(f"{HEADER}{word} except:0010|0020\nREMOVE StationName2")
+    assert max(map(len, done.text.splitlines())) > 1024
+    assert [(note.source.line, note.why) for note in done.notes] == [
+        (6, "no attribute is called StationName2, so nothing happens")
+    ]
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(done.text, encoding="utf-8")
+    steps = load_rules(rules).for_class("1.2.840.10008.5.1.4.1.1.2")
+    assert steps[tag << 16 | vr_code("LO")].action.name == word
