@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 from dicomnode.deidentify import values
 from dicomnode.deidentify.encoded import OB, OW, UN, vr_code
-from dicomnode.deidentify.folding import folded, spelt_out
+from dicomnode.deidentify.folding import APOSTROPHE, folded, spelt_out
 from dicomnode.deidentify.needles import PADDING, squeeze
 from dicomnode.model import Doubt
 
@@ -115,7 +115,9 @@ def readings(value: bytes, character_sets: Sequence[bytes]) -> set[bytes]:
 
 
 def _folded(text: str) -> set[bytes]:
-    return {folded(text).encode(), spelt_out(text).encode()}
+    """An apostrophe joins what it stands between, or parts it: O'Brien, Müller's."""
+    spelled = {text, APOSTROPHE.sub(" ", text)}
+    return {form(each).encode() for each in spelled for form in (folded, spelt_out)}
 
 
 def has_utf_16(hay: bytes) -> bool:

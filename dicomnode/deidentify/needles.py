@@ -25,7 +25,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from dicomnode.deidentify import eras, values
-from dicomnode.deidentify.folding import folded, is_ideographic, spelt_out
+from dicomnode.deidentify.folding import APOSTROPHE, folded, is_ideographic, spelt_out
 from dicomnode.deidentify.plan import Needle
 from dicomnode.model import Doubt
 
@@ -146,8 +146,8 @@ def _names(text: str) -> Iterator[str]:
         yield from words
         yield from side_by_side(words)
         for word in words:
-            if "'" in word:
-                yield from (word.replace("'", ""), word.replace("'", " "))
+            if APOSTROPHE.search(word):
+                yield from (APOSTROPHE.sub("", word), APOSTROPHE.sub(" ", word))
             elif match := PREFIXED.fullmatch(word.lower()):
                 yield f"{match[1]} {match[2]}"
         if len(words) > 2:

@@ -17,7 +17,7 @@ from dicomnode.deidentify.private import SafePrivate
 from dicomnode.deidentify.resolve import MADE, Choices, Resolver
 from dicomnode.deidentify.standard import dictionary, tables
 
-METHOD = 8
+METHOD = 9
 """Raised whenever the same rules and data would give other bytes: part of the plan's digest."""
 
 

@@ -26,7 +26,8 @@ CHARACTER_SET_VRS = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
 """VRs whose text is in the Specific Character Set (PS3.5 section 6.1.2.3)."""
 MISSPELT = re.compile(r"^ISO[ _-]?IR[ _-]?(?=[0-9])")
 """ISO IR 100, ISO-IR 100 and the like are common for ISO_IR 100, and cannot mean anything else."""
-LATIN_1_CONTROL = re.compile("[\x80-\x9f\x1b]")
+LATIN_1_CONTROL = re.compile("[\x80-\x90\x93-\x9f\x1b]")
+"""But for 91 and 92, which are apostrophes to Windows."""
 DATE = re.compile(r"([0-9]{4})(?:\.?([0-9]{2})(?:\.?([0-9]{2}))?)?")
 TIME = re.compile(r"([0-9]{2})(?::?([0-9]{2})(?::?([0-9]{2})(\.[0-9]{1,6})?)?)?")
 OFFSET = re.compile(r"-(?:0[0-9]|1[01])[0-5][0-9]|-1200|\+(?:0[0-9]|1[0-3])[0-5][0-9]|\+1400")

@@ -307,6 +307,24 @@ def test_a_birth_date_that_is_told_in_another_calendar_is_looked_for() -> None:
     told = element(0x00100033, "LO", "1355/11/25")
     assert found(doubt_of(data_set(told, element(SOFTWARE, "LO", "geb. 1355/11/25"))))
     assert not found(doubt_of(data_set(told, element(SOFTWARE, "LO", "geb. 1355/11/26"))))
+    for day, hit in (("25.11.1355", True), ("26.11.1355", False)):
+        digits = element(0x00100033, "LO", "13551125")
+        assert found(doubt_of(data_set(digits, element(SOFTWARE, "LO", f"geb. {day}")))) == hit
+
+
+@pytest.mark.parametrize("tag", [0x00100033, 0x00100034])
+def test_a_day_that_is_told_twice_may_be_that_of_the_examination(tag: int) -> None:
+    """Some write the Gregorian date there; a newborn is examined on it, and so is who has died."""
+    told, repeated = element(tag, "LO", "20200301"), element(0x00080024, "DA", "20200301")
+    plan = plan_of(BASIC + "options: [retain_longitudinal_full_dates]\n")
+    for study, hit in (("20200301", False), ("20200302", True)):
+        data = data_set(told, repeated, element(0x00080020, "DA", study), t00100030="19370214")
+        try:
+            Deidentifier(plan, KEYS).clean(received(), data)
+        except Doubt as doubt:
+            assert hit and doubt.reason is Reason.RESIDUE
+        else:
+            assert not hit
 
 
 def test_short_dates_are_looked_for_in_texts_only() -> None:
@@ -368,6 +386,24 @@ def test_latin_1_is_read_whatever_is_declared(character_set: str, name: str, kep
     for text, hit in ((kept, True), ("Schöller", False)):
         doubt = instance(f"{name}^Eva".encode("latin-1"), text.encode("latin-1"), character_set=character_set)
         assert found(doubt) == hit
+
+
+@pytest.mark.parametrize("apostrophe", "'`´\x91\x92")
+@pytest.mark.parametrize("character_set", ["", "ISO_IR 100", "ISO_IR 192"])
+def test_apostrophes_of_windows_are_some_too(apostrophe: str, character_set: str) -> None:
+    for name, kept in (
+        ("NDIAYE^Zoë", f"N{apostrophe}Diaye"),
+        (f"N{apostrophe}DIAYE^Zoë", "Ndiaye"),
+        ("MUELLER^Eva", f"Müller{apostrophe}s"),
+    ):
+        assert found(instance(name.encode("latin-1"), kept.encode("latin-1"), character_set=character_set))
+
+
+@pytest.mark.parametrize("apostrophe", "'’‘´ʻʼ′`")
+def test_apostrophes_however_they_look(apostrophe: str) -> None:
+    for name, kept in (("NDIAYE^AWA", f"N{apostrophe}Diaye"), (f"N{apostrophe}DIAYE^AWA", "Ndiaye")):
+        assert found(instance(name.encode(), kept.encode(), character_set="ISO_IR 192"))
+    assert not found(instance(b"NDIAYE^AWA", f"N{apostrophe}Dia".encode(), character_set="ISO_IR 192"))
 
 
 @pytest.mark.parametrize(("kept", "hit"), [("ヤマダ", True), ("ﾔﾏﾀﾞ", True), ("やまだ", True), ("ヤマシタ", False)])
