@@ -11,7 +11,7 @@ from dicomnode import memory
 from dicomnode.errors import StoreDamaged
 from dicomnode.space import Space
 from dicomnode.store import identity, journal
-from dicomnode.store.database import examine
+from dicomnode.store.database import Interrupter, examine
 from dicomnode.store.journal import Journal
 from dicomnode.store.schema import IDENTITY_HEAD, JOURNAL_HEAD
 from dicomnode.trouble import Trouble
@@ -22,6 +22,7 @@ LOOK_EVERY = 1.0  # seconds
 FIRST_TELLING = 60.0
 TELL_EVERY = 3600.0
 TOO_LONG = 3600.0  # seconds that a study may wait before a destination counts as behind
+INTERRUPT_EVERY, MOST_INTERRUPTS = 0.1, 20  # seconds; then the disk hangs, and nothing ends what waits for it
 
 DATABASES = (("journal", JOURNAL_HEAD, journal.HINT), ("identity", IDENTITY_HEAD, identity.HINT))
 
@@ -33,6 +34,7 @@ class Watch:
         self._space = space
         self._journal = journal
         self._trouble = Trouble("storage-troubled")
+        self._interrupter = Interrupter()
         self._tell_at = time.monotonic() + FIRST_TELLING
 
     async def run(self) -> None:
@@ -40,17 +42,26 @@ class Watch:
         examined = asyncio.ensure_future(asyncio.to_thread(self.examine))
         try:
             await self._run()
-        finally:
-            examined.cancel()
+        finally:  # a large database takes minutes, and the process would not end before
+            await self._interrupted(examined)
+
+    async def _interrupted(self, examined: asyncio.Future[None]) -> None:
+        for _ in range(MOST_INTERRUPTS):
+            if examined.done():
+                return
+            self._interrupter.stop()
+            await asyncio.wait({examined}, timeout=INTERRUPT_EVERY)
 
     def examine(self) -> None:
         """Tell of databases that are damaged (blocking)."""
         for name, head, hint in DATABASES:
             try:
-                examine(self._space.directory / f"{name}.db", head, hint)
+                examine(self._space.directory / f"{name}.db", head, hint, self._interrupter)
             except StoreDamaged as error:
                 log.error("storage-damaged", kind=name, error=str(error))
             except Exception as error:  # noqa: BLE001 - it cannot be looked through now
+                if self._interrupter.stopped:
+                    return
                 self._trouble.tell(error)
 
     async def _run(self) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -57,14 +60,41 @@ def open_database(path: Path, kind: str, head: str, hint: str, *, create: bool =
     return engine
 
 
-def examine(path: Path, head: str, hint: str) -> str:
+class Interrupter:
+    """Ends what a connection is at, from another thread."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._lock = threading.Lock()
+        self._held: Any = None
+
+    @contextmanager
+    def holding(self, connection: Connection) -> Iterator[None]:
+        """What the connection does meanwhile can be ended; it then raises a DatabaseError."""
+        with self._lock:
+            self._held = connection.connection.driver_connection
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held = None
+
+    def stop(self) -> None:
+        """End what is under way; between two statements nothing is, so it is called again until all has ended."""
+        with self._lock:
+            self.stopped = True
+            if self._held is not None:
+                self._held.interrupt()
+
+
+def examine(path: Path, head: str, hint: str, interrupter: Interrupter | None = None) -> str:
     """Look through a database without changing it, beside whoever has it open; what there is to say.
 
-    Raises StoreDamaged, CannotKeep.
+    Raises StoreDamaged, CannotKeep, also where it was interrupted.
     """
-    engine = _reading(path)
+    engine, interrupter = _reading(path), interrupter or Interrupter()
     try:
-        with engine.connect() as connection:
+        with engine.connect() as connection, interrupter.holding(connection):
             verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
             if verdict == "ok" and not _holds_tables(connection):
                 return f"{path} is empty; the next start makes its tables"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
+import sqlite3
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,3 +124,26 @@ def test_a_destination_that_is_behind_is_named(tmp_path: Path) -> None:
     (line,) = lines
     assert (line["event"], line["destination"]) == ("destination-behind", "research")
     assert (line["studies"], line["instances"], line["bytes"], line["seconds"]) == (1, 3, 300, TOO_LONG + 60)
+
+
+async def test_looking_through_a_large_database_does_not_keep_the_node_from_ending(tmp_path: Path) -> None:
+    (tmp_path / "storage").mkdir()
+    journal = Journal.open(tmp_path / "storage" / "journal.db")
+    connection = sqlite3.connect(tmp_path / "storage" / "journal.db")
+    connection.execute("CREATE TABLE large (text UNIQUE)")
+    connection.executemany("INSERT INTO large VALUES (?)", ((f"{number:064d}",) for number in range(300_000)))
+    connection.commit()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (last,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name LIKE 'sqlite_autoindex_large%'")
+    connection.close()
+    with (tmp_path / "storage" / "journal.db").open("r+b") as file:
+        file.seek((last[0] - 1) * 4096)
+        file.write(bytes(4096))
+    with structlog.testing.capture_logs() as lines:
+        looking = asyncio.create_task(Watch(Space(tmp_path / "storage", MIB), journal).run())
+        await asyncio.sleep(0)
+        looking.cancel()
+        await asyncio.wait({looking})
+        await asyncio.get_running_loop().shutdown_default_executor()
+    journal.close()
+    assert lines == []
