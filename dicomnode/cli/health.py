@@ -28,8 +28,8 @@ def status(directory: Path) -> dict[str, Any] | None:
     socket.setdefaulttimeout(ANSWER)
     try:
         answers = list(control.ask(directory, {"command": "status"}) or ()) if directory.is_dir() else []
-        return answers[0] if answers else None
-    except OSError:
+        return answers[0] if answers and "status" in answers[0] else None
+    except (OSError, ValueError):  # it ends, and what it began to say is cut off
         return None
     finally:
         socket.setdefaulttimeout(before)

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from dicomnode.cli import main
+from dicomnode.control import SOCKET
 from dicomnode.keys import create_key
 from dicomnode.model import Reason, StudyState, Withheld
 from dicomnode.store.journal import Journal
@@ -502,3 +504,22 @@ def test_a_configuration_that_everybody_can_change(
     assert found["rights"] == ("warning", f"{file} can be changed by everybody; run chmod o-w {file}")
     assert main(["check", "--config", str(file), "--running", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == {"running": False, "status": ""}
+
+
+@pytest.mark.parametrize("answer", [b"", b'{"status": "0 assoc', b'{"error": "the node was told to stop", "exit": 1}\n'])
+def test_a_node_that_ends_while_it_is_asked_does_not_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
+) -> None:
+    file = written(tmp_path, 1, 1)
+
+    def end(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            connection.recv(4096)
+            connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(1) as threads:
+        listener.bind(str(tmp_path / "storage" / SOCKET))
+        listener.listen()
+        threads.submit(end, listener)
+        assert main(["check", "--config", str(file), "--running"]) == 1
+    assert capsys.readouterr().out == "the node does not answer; see its log\n"
