@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from dicomnode.store.writer import Writer
 UID = "UID"  # stands for the Study, Series and SOP Instance UIDs, which are one kind
 MOST_HELD = 200_000  # pairs of a project that are held in memory
 CACHED = 65536
+READ_ROWS = 5000
 SHORTEST, SHORTEST_NAME = 5, 3  # characters of what may identify within a pseudonym, as for the gate
 
 _word = re.compile(r"[^\W_]+")
@@ -85,22 +86,34 @@ class Mappings:
         """The numbers of those not entered yet whose pseudonym holds what identifies somebody, or that name as their
         patient what is somebody's pseudonym: by these pairs, by all that were given, or by the book."""
         table, entry = schema.mapping.c, schema.entry.c
-        given = self._read(select(table.project, table.attribute, table.original, table.cleaned))
-        there = {tuple(row) for row in given}
-        real, cleaned = Identifying(), {row.cleaned.casefold() for row in given}
-        values = select(entry.attribute, entry.original).where(
-            entry.attribute != JUDGED, entry.attribute.not_like("%UID")
-        )
-        for attribute, original in (*self._read(values.distinct()), *((row.attribute, row.original) for row in given)):
-            real.add(attribute, original)
+        real = Identifying(each.cleaned for each in mappings)
+        pairs = {(project, each.attribute, each.original, each.cleaned) for each in mappings}
+        originals = {each.original.casefold() for each in mappings}
+        there, taken = set(), set()
+        given = select(table.project, table.attribute, table.original, table.cleaned).where(table.attribute != UID)
+        for row in self._each(given):
+            real.add(row.attribute, row.original)
+            there |= {tuple(row)} & pairs
+            taken |= {row.cleaned.casefold()} & originals
+        booked = select(entry.attribute, entry.original)
+        for row in self._each(booked.where(entry.attribute != JUDGED, entry.attribute.not_like("%UID"))):
+            real.add(row.attribute, row.original)
         for each in mappings:
             real.add(each.attribute, each.original)
         return [
             number
             for number, each in enumerate(mappings)
             if (project, each.attribute, each.original, each.cleaned) not in there
-            and (real.is_in(each.cleaned) or each.original.casefold() in cleaned)
+            and (real.is_in(each.cleaned) or each.original.casefold() in taken)
         ]
+
+    def _each(self, statement: Executable) -> Iterator[Row[Any]]:
+        """The rows of what may be the whole book, a few at a time."""
+        try:
+            with self._engine.connect() as connection:
+                yield from connection.execution_options(yield_per=READ_ROWS).execute(statement)
+        except SQLAlchemyError as error:
+            raise CannotKeep(f"the identity book cannot be read: {plain(error)}", "look at its disk") from None
 
     def _given(self, project: str) -> list[tuple[str, str, str]]:
         """Attribute, original and cleaned value of all that holds everywhere or was ever assigned to a patient."""
@@ -117,13 +130,14 @@ class Mappings:
 
 
 class Identifying:
-    """Values that identify, and whether one of them stands in a text: case does not count, words are kept whole.
+    """Which of some texts hold a value that identifies: case does not count, words are kept whole.
 
     Patient IDs count when they are the whole text, from SHORTEST characters on anywhere, like other values; parts of
-    people's names from SHORTEST_NAME on.
+    people's names from SHORTEST_NAME on. Of all values only those are held that stand in the texts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._wanted = {run for text in texts for run in _runs(text)}
         self._ids: set[str] = set()
         self._values: set[str] = set()
 
@@ -132,19 +146,27 @@ class Identifying:
         if attribute == UID:
             return
         text = value.strip().casefold()
-        if attribute == "PatientID":
-            self._ids.add(text)
-        if len(text) >= SHORTEST:
-            self._values.add(text)
+        if text in self._wanted:
+            if attribute == "PatientID":
+                self._ids.add(text)
+            if len(text) >= SHORTEST:
+                self._values.add(text)
         if _person.search(attribute):
-            self._values.update(part for part in _word.findall(text) if len(part) >= SHORTEST_NAME)
+            parts = (part for part in _word.findall(text) if len(part) >= SHORTEST_NAME)
+            self._values.update(part for part in parts if part in self._wanted)
 
     def is_in(self, text: str) -> bool:
-        """Whether the text is such a value, or words of it in a row are."""
-        folded = text.strip().casefold()
-        words = [found.span() for found in _word.finditer(folded)]
-        runs = (folded[first:end] for n, (first, _) in enumerate(words) for _, end in words[n:])
-        return folded in self._ids or any(run in self._values for run in (folded, *runs))
+        """Whether one of the texts is such a value, or words of it in a row are."""
+        whole, *runs = _runs(text)
+        return whole in self._ids or any(run in self._values for run in (whole, *runs))
+
+
+def _runs(text: str) -> Iterator[str]:
+    """The text, and each run of its words."""
+    folded = text.strip().casefold()
+    words = [found.span() for found in _word.finditer(folded)]
+    yield folded
+    yield from (folded[first:end] for n, (first, _) in enumerate(words) for _, end in words[n:])
 
 
 class ProjectTable:

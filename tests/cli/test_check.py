@@ -506,7 +506,9 @@ def test_a_configuration_that_everybody_can_change(
     assert json.loads(capsys.readouterr().out) == {"running": False, "status": ""}
 
 
-@pytest.mark.parametrize("answer", [b"", b'{"status": "0 assoc', b'{"error": "the node was told to stop", "exit": 1}\n'])
+@pytest.mark.parametrize(
+    "answer", [b"", b'{"status": "0 assoc', b'{"error": "the node was told to stop", "exit": 1}\n']
+)
 def test_a_node_that_ends_while_it_is_asked_does_not_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: bytes
 ) -> None:

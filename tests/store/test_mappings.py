@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,19 @@ def test_contradictions_are_named_by_number(book: IdentityBook) -> None:
     ]
     assert book.mappings.conflicts("trial", said) == [1, 2, 3, 5]
     assert book.mappings.conflicts("other", said[4:5]) == []
+
+
+def test_what_identifies_is_looked_for_without_holding_the_whole_book(book: IdentityBook) -> None:
+    for first in range(0, 100_000, 2_000):
+        entries = [IdentityEntry("PatientID", f"patient number {n:048d}", f"p{n}") for n in range(first, first + 2_000)]
+        book.put("trial", entries, "study").result()
+    said = [Mapping("PatientID", "Q", f"patient number {99_999:048d}"), Mapping("PatientID", "R", "S")]
+    tracemalloc.start()
+    wrong = book.mappings.identifying("trial", said)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert wrong == [0]
+    assert most < 10 << 20  # the originals alone are more
 
 
 def test_each_attribute_has_a_view(tmp_path: Path, book: IdentityBook) -> None:
