@@ -26,7 +26,8 @@ def chosen(book: IdentityBook, studies: Iterable[Study], value: str) -> list[Stu
     """
     keys: set[tuple[str, str]] = set()
     patients: set[tuple[str, str]] = set()
-    for project, study_key, entry in [*book.originals(value), *book.cleaned(value)]:
+    value = value.strip()
+    for project, study_key, entry in [*book.originals(value), *book.cleaned(value)] if value else []:
         if entry.attribute == "PatientID":
             patients.add((project, entry.cleaned))
         elif entry.attribute in ("AccessionNumber", "StudyInstanceUID"):
@@ -36,7 +37,7 @@ def chosen(book: IdentityBook, studies: Iterable[Study], value: str) -> list[Stu
         for study in studies
         if (study.project, study.study_key) in keys
         or (study.project, study.patient) in patients
-        or value in (study.study_key, study.study_uid, study.patient)
+        or (value and value in (study.study_key, study.study_uid, study.patient))
     ]
     if not found:
         raise PermanentError("no study here is of that patient, accession number or study", HINT)

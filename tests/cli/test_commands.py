@@ -222,7 +222,7 @@ def test_studies_can_be_chosen(site: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.usefixtures("journal")
-@pytest.mark.parametrize("value", ["PAT-1", "ACC-1", "1.2.3.4", "pseudonym1", "acc2345", "2.25.7", STUDY])
+@pytest.mark.parametrize("value", ["PAT-1", "ACC-1", "1.2.3.4", "pseudonym1", "acc2345", "2.25.7", STUDY, "PAT-1 "])
 def test_studies_are_found_by_what_a_person_has_in_hand(
     site: Path, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
@@ -234,6 +234,17 @@ def test_studies_are_found_by_what_a_person_has_in_hand(
     assert STUDY[:10] in run(capsys, "studies", "--config", site, "--of", value)[1]
     code, out, err = run(capsys, "studies", "--config", site, "--of", "PAT-2")
     assert (code, out, err.count("\n")) == (1, "", 1) and "PAT-2" not in err
+
+
+@pytest.mark.usefixtures("journal")
+@pytest.mark.parametrize("value", ["", " "])
+def test_who_has_nothing_in_hand_finds_no_study(site: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    """As where a variable of a script is empty; what was emptied is in the book as well."""
+    with closing(IdentityBook.open(site.parent / "storage" / "identity.db")) as book:
+        book.put("lung", [IdentityEntry("AccessionNumber", "ACC-1", "")], STUDY)
+    code, out, err = run(capsys, "studies", "--config", site, "--of", value)
+    assert (code, out) == (1, "")
+    assert err.startswith("dicomnode: no study here is of that patient")
 
 
 def test_the_newest_studies(site: Path, journal: Journal, capsys: pytest.CaptureFixture[str]) -> None:
