@@ -120,6 +120,14 @@ def is_read_only(path: Path) -> bool:
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
+def has_name(fd: int) -> bool:
+    """Whether an open file still stands in some directory; no where that cannot be seen."""
+    try:
+        return os.fstat(fd).st_nlink > 0
+    except OSError:
+        return False
+
+
 def sync(fd: int) -> None:
     """Return when the file's bytes and length are on stable storage."""
     with _keeping("sync", "a file of the storage directory"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from dicomnode.errors import CannotKeep
 from dicomnode.keys import ProjectKeys
 from dicomnode.model import Buffer, IdentityEntry, Instance, Location
 from dicomnode.records import HEADER, Record, Shape
+
+LOOK_EVERY = 1.0  # seconds, and with each lease
 
 
 class Segment:
@@ -34,6 +37,7 @@ class Segment:
         self._fd: int | None = fd
         self._left = left
         self._usable = True
+        self._look_at = 0.0
         self._lock = threading.Lock()
         self._writer: RecordWriter | None = None
 
@@ -73,7 +77,16 @@ class Segment:
             raise RuntimeError("a record of this segment is still being written")
         if self._fd is None or not self._usable:
             raise CannotKeep(f"segment {self.name} was given up after an error", "lease another segment")
+        if time.monotonic() >= self._look_at:
+            self._look(self._fd)
         return self._fd
+
+    def _look(self, fd: int) -> None:
+        """Raises CannotKeep where the file was removed: what is written there now is gone when it is closed."""
+        self._look_at = time.monotonic() + LOOK_EVERY
+        if not disk.has_name(fd):
+            self._usable = False
+            raise CannotKeep(f"segment {self.name} was removed", "lease another segment")
 
     @contextmanager
     def _cut_back_on_error(self) -> Iterator[None]:
@@ -103,6 +116,7 @@ class Segment:
 
     def _reopen(self) -> None:
         with self._lock:
+            self._look_at = 0.0
             if self._fd is None:
                 self._fd = disk.reopen(self._path)
 

@@ -165,3 +165,17 @@ async def test_a_storage_directory_that_is_another_takes_and_loses_nothing(machi
     assert await node.send([*other["clean"], *other["bad"]]) == [0] * 4
     await node.settled(2)
     assert research.data_sets() == Way(node, research).expect(everything)
+
+
+@pytest.mark.parametrize("whole", ["64MiB", "4KiB"])
+async def test_nothing_is_acknowledged_into_a_segment_that_was_removed(machine, free_port, whole):
+    """It is open and could be written; what is written there would be gone with the process."""
+    node: Machine = await machine(research=free_port(), node=f"whole: {whole}")
+    clean = four(1)["clean"]
+    assert await node.send(clean[:1]) == [0]
+    (segment,) = (node.storage / "outbox").rglob("*.seg")
+    segment.unlink()
+    assert await node.send(clean[1:]) == [OUT_OF_RESOURCES, *[0] * (len(clean) - 2)]
+    assert await node.send(clean[1:]) == [0] * (len(clean) - 1)
+    (other,) = (node.storage / "outbox").rglob("*.seg")
+    assert other.name != segment.name
