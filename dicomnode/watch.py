@@ -55,6 +55,8 @@ class Watch:
     def examine(self) -> None:
         """Tell of databases that are damaged (blocking)."""
         for name, head, hint in DATABASES:
+            if self._interrupter.stopped:
+                return
             try:
                 examine(self._space.directory / f"{name}.db", head, hint, self._interrupter)
             except StoreDamaged as error:
