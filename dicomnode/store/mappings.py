@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -23,7 +24,11 @@ UID = "UID"  # stands for the Study, Series and SOP Instance UIDs, which are one
 MOST_HELD = 200_000  # pairs of a project that are held in memory
 CACHED = 65536
 READ_ROWS = 5000
-SHORTEST, SHORTEST_NAME = 5, 3  # characters of what may identify within a pseudonym, as for the gate
+SHORTEST, SHORTEST_NAME = 5, 3  # characters of what identifies, as for the gate
+LONG = (
+    8  # characters of somebody else's number or other value, which may stand in a pseudonym by chance when it is short
+)
+SHARED = 3  # pseudonyms that have a word in common: it numbers patients, as PATIENT-001 does, and names none
 
 _word = re.compile(r"[^\W_]+")
 _person = re.compile(r"(Patient|Person|Physicians?|Operators)\w*Names?$")
@@ -104,7 +109,7 @@ class Mappings:
             number
             for number, each in enumerate(mappings)
             if (project, each.attribute, each.original, each.cleaned) not in there
-            and (real.is_in(each.cleaned) or each.original.casefold() in taken)
+            and (real.is_in(each.cleaned, each.original) or each.original.casefold() in taken)
         ]
 
     def _each(self, statement: Executable) -> Iterator[Row[Any]]:
@@ -130,16 +135,20 @@ class Mappings:
 
 
 class Identifying:
-    """Which of some texts hold a value that identifies: case does not count, words are kept whole.
+    """Which of some pseudonyms are, or hold, a value that identifies: case does not count, words are kept whole.
 
-    Patient IDs count when they are the whole text, from SHORTEST characters on anywhere, like other values; parts of
-    people's names from SHORTEST_NAME on. Of all values only those are held that stand in the texts.
+    Patient IDs, other values from SHORTEST characters on and parts of people's names from SHORTEST_NAME on count when
+    they are the whole pseudonym; within it the ID of its own patient does, anybody's values from LONG characters on,
+    and parts of names, unless SHARED pseudonyms have that word. Of all values only those are held that stand in them.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, pseudonyms: Iterable[str]) -> None:
+        texts = {each.strip().casefold() for each in pseudonyms}
+        shared = Counter(word for text in texts for word in set(_word.findall(text)))
+        self._shared = {word for word, count in shared.items() if count >= SHARED}
         self._wanted = {run for text in texts for run in _runs(text)}
-        self._ids: set[str] = set()
-        self._values: set[str] = set()
+        self._whole: set[str] = set()
+        self._within: set[str] = set()
 
     def add(self, attribute: str, value: str) -> None:
         """Enter the value of an attribute (its keyword)."""
@@ -147,18 +156,23 @@ class Identifying:
             return
         text = value.strip().casefold()
         if text in self._wanted:
-            if attribute == "PatientID":
-                self._ids.add(text)
-            if len(text) >= SHORTEST:
-                self._values.add(text)
+            if attribute == "PatientID" or len(text) >= SHORTEST:
+                self._whole.add(text)
+            if len(text) >= LONG:
+                self._within.add(text)
         if _person.search(attribute):
-            parts = (part for part in _word.findall(text) if len(part) >= SHORTEST_NAME)
-            self._values.update(part for part in parts if part in self._wanted)
+            parts = {part for part in _word.findall(text) if len(part) >= SHORTEST_NAME} & self._wanted
+            self._whole |= parts
+            self._within |= parts - self._shared
 
-    def is_in(self, text: str) -> bool:
-        """Whether one of the texts is such a value, or words of it in a row are."""
-        whole, *runs = _runs(text)
-        return whole in self._ids or any(run in self._values for run in (whole, *runs))
+    def is_in(self, pseudonym: str, own: str) -> bool:
+        """Whether it is such a value, or words of it in a row are; `own` is the ID of its patient."""
+        whole, *runs = _runs(pseudonym)
+        return (
+            whole in self._whole
+            or not self._within.isdisjoint(runs)
+            or (len(own) >= SHORTEST and own.strip().casefold() in runs)
+        )
 
 
 def _runs(text: str) -> Iterator[str]:

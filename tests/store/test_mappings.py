@@ -94,6 +94,26 @@ def test_what_identifies_is_looked_for_without_holding_the_whole_book(book: Iden
     assert most < 10 << 20  # the originals alone are more
 
 
+def test_what_numbers_patients_names_nobody(book: IdentityBook) -> None:
+    for attribute, original in (
+        *(("PatientName", "TEST^PATIENT"), ("PatientName", "Brain^Ann"), ("AccessionNumber", "12345")),
+        ("AccessionNumber", "ACC-00012345"),
+    ):
+        book.put("trial", [IdentityEntry(attribute, original, "x")], "study").result()
+    numbered = [Mapping("PatientID", f"P{n}", f"Patient-{n:03d}") for n in range(3)]
+    assert book.mappings.identifying("trial", numbered) == []
+    assert book.mappings.identifying("trial", numbered[:2]) == [0, 1]
+    said = [
+        Mapping("PatientID", "P1", "TRIAL-12345"),
+        Mapping("PatientID", "P2", "12345"),
+        Mapping("PatientID", "P3", "TRIAL-ACC-00012345"),
+        Mapping("PatientID", "70001", "TRIAL-70001"),
+        Mapping("PatientID", "P5", "TRIAL-70001x"),
+        Mapping("PatientID", "P6", "TRIAL-ann"),
+    ]
+    assert book.mappings.identifying("trial", said) == [1, 2, 3, 5]
+
+
 def test_each_attribute_has_a_view(tmp_path: Path, book: IdentityBook) -> None:
     entries = [IdentityEntry("PatientName", "Doe^J", "x"), IdentityEntry("InstitutionName", "Clinic", "y")]
     book.put("trial", entries, "study").result()
