@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import sqlite3
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +13,13 @@ from types import SimpleNamespace
 import pytest
 import structlog
 from kept import instance, location
+from sqlalchemy import create_engine
 
+from dicomnode import watch
 from dicomnode.errors import CannotKeep
 from dicomnode.model import Delivery, DeliveryState
 from dicomnode.space import NoSpace, Space
+from dicomnode.store.database import Interrupter
 from dicomnode.store.journal import Journal
 from dicomnode.trouble import TELL_EVERY, Trouble
 from dicomnode.watch import TOO_LONG, Watch
@@ -126,24 +129,27 @@ def test_a_destination_that_is_behind_is_named(tmp_path: Path) -> None:
     assert (line["studies"], line["instances"], line["bytes"], line["seconds"]) == (1, 3, 300, TOO_LONG + 60)
 
 
-async def test_looking_through_a_large_database_does_not_keep_the_node_from_ending(tmp_path: Path) -> None:
-    (tmp_path / "storage").mkdir()
-    journal = Journal.open(tmp_path / "storage" / "journal.db")
-    connection = sqlite3.connect(tmp_path / "storage" / "journal.db")
-    connection.execute("CREATE TABLE large (text UNIQUE)")
-    connection.executemany("INSERT INTO large VALUES (?)", ((f"{number:064d}",) for number in range(300_000)))
-    connection.commit()
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    (last,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name LIKE 'sqlite_autoindex_large%'")
-    connection.close()
-    with (tmp_path / "storage" / "journal.db").open("r+b") as file:
-        file.seek((last[0] - 1) * 4096)
-        file.write(bytes(4096))
+async def test_looking_through_a_large_database_does_not_keep_the_node_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands for it here never ends by itself."""
+
+    def examine(path: Path, head: str, hint: str, interrupter: Interrupter) -> None:
+        endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+        with create_engine("sqlite://").connect() as connection, interrupter.holding(connection):
+            begun.set()
+            connection.exec_driver_sql(endless)
+
+    begun = threading.Event()
+    monkeypatch.setattr(watch, "examine", examine)
+    monkeypatch.setattr(watch, "MOST_INTERRUPTS", 600)
+    journal = Journal.open(tmp_path / "journal.db")
     with structlog.testing.capture_logs() as lines:
-        looking = asyncio.create_task(Watch(Space(tmp_path / "storage", MIB), journal).run())
-        await asyncio.sleep(0)
+        looking = asyncio.create_task(Watch(Space(tmp_path, MIB), journal).run())
+        await asyncio.to_thread(begun.wait, 60)
         looking.cancel()
         await asyncio.wait({looking})
         await asyncio.get_running_loop().shutdown_default_executor()
     journal.close()
+    assert begun.is_set()
     assert lines == []
