@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -142,7 +141,7 @@ def _storage(storage: StorageSettings) -> Iterator[Finding]:
     yield Finding("ok", "storage", f"{directory} {state}")
     if place == directory and directory.stat().st_mode & 0o077:
         yield Finding("warning", "storage", f"{directory} is open to other users; run chmod 700 {directory}")
-    yield _room(shutil.disk_usage(place).free, storage.min_free, lacks_files(os.statvfs(place)))
+    yield _room(disk.free(place), storage.min_free, lacks_files(os.statvfs(place)))
 
 
 def _room(free: int, least: int, no_files: bool) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 ERAS = (
     ("2019-05-01", "令和", "r"),
@@ -35,13 +36,21 @@ def in_digits(year: int, month: int, day: int) -> dict[str, set[str]]:
     found = {of_buddha: {mark.join(way) for mark, m, d in ways for way in ((d, m, of_buddha), (of_buddha, m, d))}}
     era = _era(year, month, day)
     if era:
-        letter = f"{era[2]}{year - int(era[0][:4]) + 1}"
+        letter = f"{era.letter}{era.year}"
         found[letter] = {mark.join((letter, one, other)) for mark, one, other in ways}
     return found
 
 
-def _era(year: int, month: int, day: int) -> tuple[str, str, str] | None:
-    return next((era for era in ERAS if era[0] <= f"{year:04}-{month:02}-{day:02}"), None)
+class _Era(NamedTuple):
+    name: str
+    letter: str
+    year: int  # of the era, from 1 on
+
+
+def _era(year: int, month: int, day: int) -> _Era | None:
+    """The Japanese era of a day; None before the first."""
+    today = f"{year:04}-{month:02}-{day:02}"
+    return next((_Era(name, letter, year - int(first[:4]) + 1) for first, name, letter in ERAS if first <= today), None)
 
 
 def _named_years(year: int, month: int, day: int) -> Iterator[tuple[str, str]]:
@@ -49,7 +58,7 @@ def _named_years(year: int, month: int, day: int) -> Iterator[tuple[str, str]]:
     found = []
     era = _era(year, month, day)
     if era:
-        found.append((era[1], year - int(era[0][:4]) + 1))
+        found.append((era.name, era.year))
     if year > MINGUO:
         found += [(name, year - MINGUO) for name in ("民國", "民国")]
     for name, number in found:

@@ -25,9 +25,8 @@ MOST_HELD = 200_000  # pairs of a project that are held in memory
 CACHED = 65536
 READ_ROWS = 5000
 SHORTEST, SHORTEST_NAME = 5, 3  # characters of what identifies, as for the gate
-LONG = (
-    8  # characters of somebody else's number or other value, which may stand in a pseudonym by chance when it is short
-)
+LONG = 8
+"""Characters of somebody else's value within a pseudonym: a shorter one may stand there by chance."""
 SHARED = 3  # pseudonyms that have a word in common: it numbers patients, as PATIENT-001 does, and names none
 
 _word = re.compile(r"[^\W_]+")

@@ -7,12 +7,12 @@ import pytest
 from compare import BASIC, engine_output, plan_of, read
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
+from test_rules_actions import source
 
 from dicomnode.deidentify import patterns
 from dicomnode.errors import RulesError
 from dicomnode.model import Doubt, Reason
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
 ENDLESS = [
     "(a+)+$",
     "(a*)*b",
@@ -50,13 +50,8 @@ PLACES = [
 ]
 
 
-def source(**values: object) -> Dataset:
-    data_set = Dataset()
-    data_set.SpecificCharacterSet = "ISO_IR 100"
-    data_set.SOPClassUID, data_set.SOPInstanceUID = CT, "1.2.3.1"
-    data_set.StudyInstanceUID, data_set.SeriesInstanceUID = "1.2.3.2", "1.2.3.3"
-    data_set.PatientID, data_set.PatientName, data_set.Modality = "ID-7781", "Zwetschge^Karl", "CT"
-    data_set.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+def picture(**values: object) -> Dataset:
+    data_set = source(ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
     data_set.Rows = data_set.Columns = data_set.SamplesPerPixel = 1
     data_set.PhotometricInterpretation, data_set.PixelRepresentation = "MONOCHROME2", 0
     data_set.BitsAllocated, data_set.BitsStored, data_set.HighBit, data_set.PixelData = 16, 16, 15, b"\0\0"
@@ -124,7 +119,7 @@ CUBIC = "x*x*x*y"
 @pytest.mark.parametrize("value", ["x" * 10_000, "\\".join(["x" * 100] * 100)])
 def test_a_value_that_is_too_long_to_be_matched_withholds(rules: str, where: str, value: str) -> None:
     with pytest.raises(Doubt) as doubt:
-        output(rules % CUBIC + "\n", source(ImageComments=value))
+        output(rules % CUBIC + "\n", picture(ImageComments=value))
     assert doubt.value.where == where
     assert doubt.value.reason in (Reason.CONDITIONS, Reason.WRONG_VR, Reason.SUSPICIOUS_PIXELS)
 
@@ -133,12 +128,12 @@ def test_a_value_that_is_long_is_matched_where_that_costs_little() -> None:
     rules = (
         "accept_if: {ImageComments: {matches: ['x+$']}}\nattributes: {ImageComments: {substitute: {'(x*)y': '\\1'}}}\n"
     )
-    assert output(rules.replace("x+$", "x+y$"), source(ImageComments="x" * 900 + "y")).ImageComments == "x" * 900
+    assert output(rules.replace("x+$", "x+y$"), picture(ImageComments="x" * 900 + "y")).ImageComments == "x" * 900
 
 
 def test_the_bound_is_of_all_values_of_an_instance_together() -> None:
     rules = "attributes: {CodeMeaning: {substitute: {'(x*x*x*)[0-9]+': '\\1'}}}\n"
-    made = source()
+    made = picture()
     made.AnatomicRegionSequence = [Dataset() for _ in range(2000)]
     for item in made.AnatomicRegionSequence:
         item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "T-1", "SRT", "x" * 60 + "1"
